@@ -1,0 +1,214 @@
+//! The `extFields` of a header: reading them without copies, writing them as strings, and the `headers!` macro that
+//! declares one struct per request or answer header.
+//!
+//! Real clients put numbers and booleans where Java writes strings (C++, Node); [`Fields`] holds the text of any scalar.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+/// Most fields a header may carry; more is a malformed frame.
+pub const FIELDS_MAX: usize = 256;
+
+/// Where a text lies: in the header bytes, or in the side buffer of unescaped JSON strings.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Span {
+    /// Range of the header bytes, checked to be UTF-8.
+    Header(u32, u32),
+    /// Range of the unescaped text.
+    Unescaped(u32, u32),
+    /// A name written by this side.
+    Static(&'static str),
+}
+
+/// Named texts of one header. Keys are looked up by a scan: headers have few fields and the scan touches one line of cache.
+#[derive(Clone, Debug, Default)]
+pub struct Fields {
+    pub(super) header: Bytes,
+    pub(super) unescaped: String,
+    pub(super) entries: SmallVec<[(Span, Span); 16]>,
+}
+
+impl Fields {
+    /// The text of the field, `None` when absent or null.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.entries.iter().find(|(key, _)| self.bytes(*key) == name.as_bytes())?;
+        Some(self.text(*value))
+    }
+
+    /// All fields in the order they came.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.iter().map(|(key, value)| (self.text(*key), self.text(*value)))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Adds a field whose name is known at compile time.
+    pub fn put(&mut self, name: &'static str, value: impl FieldText) {
+        let start = self.unescaped.len() as u32;
+        value.append_to(&mut self.unescaped);
+        let end = self.unescaped.len() as u32;
+        self.entries.push((Span::Static(name), Span::Unescaped(start, end)));
+    }
+
+    /// Adds a field whose name is known only at run time.
+    pub fn put_dynamic(&mut self, name: &str, value: &str) {
+        let start = self.unescaped.len() as u32;
+        self.unescaped.push_str(name);
+        let middle = self.unescaped.len() as u32;
+        self.unescaped.push_str(value);
+        let end = self.unescaped.len() as u32;
+        self.entries.push((Span::Unescaped(start, middle), Span::Unescaped(middle, end)));
+    }
+
+    fn text(&self, span: Span) -> &str {
+        std::str::from_utf8(self.bytes(span)).expect("a header is checked to be UTF-8 before its fields are taken")
+    }
+
+    fn bytes(&self, span: Span) -> &[u8] {
+        match span {
+            Span::Header(start, end) => &self.header[start as usize..end as usize],
+            Span::Unescaped(start, end) => &self.unescaped.as_bytes()[start as usize..end as usize],
+            Span::Static(text) => text.as_bytes(),
+        }
+    }
+}
+
+/// A value as the text of a field: decimal numbers, `true`/`false`, strings as they are.
+pub trait FieldText {
+    fn append_to(&self, out: &mut String);
+}
+
+impl FieldText for &str {
+    fn append_to(&self, out: &mut String) {
+        out.push_str(self);
+    }
+}
+impl FieldText for String {
+    fn append_to(&self, out: &mut String) {
+        out.push_str(self);
+    }
+}
+impl FieldText for bool {
+    fn append_to(&self, out: &mut String) {
+        out.push_str(if *self { "true" } else { "false" });
+    }
+}
+macro_rules! decimal_text {
+    ($($number:ty)*) => { $(impl FieldText for $number {
+        fn append_to(&self, out: &mut String) {
+            out.push_str(itoa::Buffer::new().format(*self));
+        }
+    })* };
+}
+decimal_text!(i32 i64 u32 u64 usize);
+
+/// A header field that lacks or cannot be read: answered with INVALID_PARAMETER (29).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadField {
+    #[error("the header field {0} is missing")]
+    Missing(&'static str),
+    #[error("the header field {name} is {value:?}, expected {expected}")]
+    Unreadable { name: &'static str, value: String, expected: &'static str },
+}
+
+/// A type that a header field can have.
+pub trait FieldValue<'a>: Sized {
+    /// `None` is an absent field.
+    fn parse(name: &'static str, text: Option<&'a str>) -> Result<Self, BadField>;
+    fn put(&self, name: &'static str, fields: &mut Fields);
+}
+
+impl<'a> FieldValue<'a> for &'a str {
+    fn parse(name: &'static str, text: Option<&'a str>) -> Result<Self, BadField> {
+        text.ok_or(BadField::Missing(name))
+    }
+    fn put(&self, name: &'static str, fields: &mut Fields) {
+        fields.put(name, *self);
+    }
+}
+impl<'a> FieldValue<'a> for String {
+    fn parse(name: &'static str, text: Option<&'a str>) -> Result<Self, BadField> {
+        text.map(str::to_owned).ok_or(BadField::Missing(name))
+    }
+    fn put(&self, name: &'static str, fields: &mut Fields) {
+        fields.put(name, self.as_str());
+    }
+}
+impl<'a> FieldValue<'a> for bool {
+    /// Java reads `true` in any case and takes all else as false; the C++ client sends `1` for true.
+    fn parse(name: &'static str, text: Option<&'a str>) -> Result<Self, BadField> {
+        let text = text.ok_or(BadField::Missing(name))?;
+        Ok(text.eq_ignore_ascii_case("true") || text == "1")
+    }
+    fn put(&self, name: &'static str, fields: &mut Fields) {
+        fields.put(name, *self);
+    }
+}
+macro_rules! decimal_field {
+    ($($number:ty = $expected:literal)*) => { $(impl<'a> FieldValue<'a> for $number {
+        fn parse(name: &'static str, text: Option<&'a str>) -> Result<Self, BadField> {
+            let text = text.ok_or(BadField::Missing(name))?;
+            text.trim().parse().map_err(|_| BadField::Unreadable { name, value: text.chars().take(64).collect(), expected: $expected })
+        }
+        fn put(&self, name: &'static str, fields: &mut Fields) {
+            fields.put(name, *self);
+        }
+    })* };
+}
+decimal_field!(i32 = "a 32-bit number" i64 = "a 64-bit number");
+
+impl<'a, T: FieldValue<'a>> FieldValue<'a> for Option<T> {
+    fn parse(name: &'static str, text: Option<&'a str>) -> Result<Self, BadField> {
+        match text {
+            None => Ok(None),
+            some => T::parse(name, some).map(Some),
+        }
+    }
+    fn put(&self, name: &'static str, fields: &mut Fields) {
+        if let Some(value) = self {
+            value.put(name, fields);
+        }
+    }
+}
+
+/// A header struct: what a family of requests or answers carries in `extFields`.
+pub trait Header: Sized {
+    /// Reads the struct from a decoded frame's fields.
+    fn read(fields: &Fields) -> Result<Self, BadField>;
+    /// Writes every present member as a field.
+    fn write(&self, fields: &mut Fields);
+}
+
+/// Declares header structs: `"wireName" member: Type,` or `"wireName" member: Type = default,` for a field that older or
+/// foreign clients leave out.
+#[macro_export]
+macro_rules! headers {
+    ($( $(#[$doc:meta])* pub struct $name:ident { $( $(#[$member_doc:meta])* $wire:literal $member:ident : $kind:ty $(= $default:expr)? ),* $(,)? } )*) => { $(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct $name { $( $(#[$member_doc])* pub $member: $kind ),* }
+
+        impl $crate::protocol::fields::Header for $name {
+            #[allow(unused_variables)] // A header without members reads nothing.
+            fn read(fields: &$crate::protocol::fields::Fields) -> Result<Self, $crate::protocol::fields::BadField> {
+                Ok($name { $( $member: $crate::headers!(@member fields $wire $kind $(= $default)?) ),* })
+            }
+            #[allow(unused_variables)]
+            fn write(&self, fields: &mut $crate::protocol::fields::Fields) {
+                $( $crate::protocol::fields::FieldValue::put(&self.$member, $wire, fields); )*
+            }
+        }
+    )* };
+    (@member $fields:ident $wire:literal $kind:ty) => {
+        <$kind as $crate::protocol::fields::FieldValue>::parse($wire, $fields.get($wire))?
+    };
+    (@member $fields:ident $wire:literal $kind:ty = $default:expr) => {
+        <Option<$kind> as $crate::protocol::fields::FieldValue>::parse($wire, $fields.get($wire))?.unwrap_or_else(|| $default.into())
+    };
+}

@@ -1,0 +1,1 @@
+//! Request and answer headers and bodies, one family a file.

@@ -5,7 +5,9 @@ pub mod fields;
 pub mod frame;
 pub mod json;
 pub mod message;
+pub mod properties;
 pub mod request;
+pub mod settings;
 
 /// The RocketMQ release whose behaviour rmq reports in every frame: V5_5_0 (`MQVersion` ordinal).
 pub const VERSION: i32 = 513;

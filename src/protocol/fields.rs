@@ -31,13 +31,32 @@ pub struct Fields {
 impl Fields {
     /// The text of the field, `None` when absent or null.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.entries.iter().find(|(key, _)| self.bytes(*key) == name.as_bytes())?;
+        let (_, value) = self
+            .entries
+            .iter()
+            .find(|(key, _)| self.bytes(*key) == name.as_bytes())?;
         Some(self.text(*value))
+    }
+
+    /// Like [`Fields::get`], with the search beginning at `next`, which is moved behind the hit: reading fields in the
+    /// order they were written looks at each once.
+    pub fn get_from(&self, next: &mut usize, name: &str) -> Option<&str> {
+        let (before, from) = self.entries.split_at((*next).min(self.entries.len()));
+        let matches = |(key, _): &&(Span, Span)| self.bytes(*key) == name.as_bytes();
+        let found = from
+            .iter()
+            .position(|entry| matches(&entry))
+            .map(|at| at + before.len());
+        let at = found.or_else(|| before.iter().position(|entry| matches(&entry)))?;
+        *next = at + 1;
+        Some(self.text(self.entries[at].1))
     }
 
     /// All fields in the order they came.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.entries.iter().map(|(key, value)| (self.text(*key), self.text(*value)))
+        self.entries
+            .iter()
+            .map(|(key, value)| (self.text(*key), self.text(*value)))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -53,7 +72,8 @@ impl Fields {
         let start = self.unescaped.len() as u32;
         value.append_to(&mut self.unescaped);
         let end = self.unescaped.len() as u32;
-        self.entries.push((Span::Static(name), Span::Unescaped(start, end)));
+        self.entries
+            .push((Span::Static(name), Span::Unescaped(start, end)));
     }
 
     /// Adds a field whose name is known only at run time.
@@ -63,11 +83,13 @@ impl Fields {
         let middle = self.unescaped.len() as u32;
         self.unescaped.push_str(value);
         let end = self.unescaped.len() as u32;
-        self.entries.push((Span::Unescaped(start, middle), Span::Unescaped(middle, end)));
+        self.entries
+            .push((Span::Unescaped(start, middle), Span::Unescaped(middle, end)));
     }
 
     fn text(&self, span: Span) -> &str {
-        std::str::from_utf8(self.bytes(span)).expect("a header is checked to be UTF-8 before its fields are taken")
+        std::str::from_utf8(self.bytes(span))
+            .expect("a header is checked to be UTF-8 before its fields are taken")
     }
 
     fn bytes(&self, span: Span) -> &[u8] {
@@ -114,7 +136,11 @@ pub enum BadField {
     #[error("the header field {0} is missing")]
     Missing(&'static str),
     #[error("the header field {name} is {value:?}, expected {expected}")]
-    Unreadable { name: &'static str, value: String, expected: &'static str },
+    Unreadable {
+        name: &'static str,
+        value: String,
+        expected: &'static str,
+    },
 }
 
 /// A type that a header field can have.
@@ -177,34 +203,39 @@ impl<'a, T: FieldValue<'a>> FieldValue<'a> for Option<T> {
     }
 }
 
-/// A header struct: what a family of requests or answers carries in `extFields`.
-pub trait Header: Sized {
+/// A header struct: what a family of requests or answers carries in `extFields`. Its texts may be borrowed from the frame.
+pub trait Header<'a>: Sized {
     /// Reads the struct from a decoded frame's fields.
-    fn read(fields: &Fields) -> Result<Self, BadField>;
+    fn read(fields: &'a Fields) -> Result<Self, BadField>;
     /// Writes every present member as a field.
     fn write(&self, fields: &mut Fields);
 }
 
 /// Declares header structs: `"wireName" member: Type,` or `"wireName" member: Type = default,` for a field that older or
-/// foreign clients leave out.
+/// foreign clients leave out. A struct with the lifetime `'a` borrows its texts from the frame.
 #[macro_export]
 macro_rules! headers {
-    ($( $(#[$doc:meta])* pub struct $name:ident { $( $(#[$member_doc:meta])* $wire:literal $member:ident : $kind:ty $(= $default:expr)? ),* $(,)? } )*) => { $(
+    ($( $(#[$doc:meta])* pub struct $name:ident $(<$life:lifetime>)? { $( $(#[$member_doc:meta])* $wire:literal $member:ident : $kind:ty $(= $default:expr)? ),* $(,)? } )*) => { $(
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq)]
-        pub struct $name { $( $(#[$member_doc])* pub $member: $kind ),* }
+        pub struct $name $(<$life>)? { $( $(#[$member_doc])* pub $member: $kind ),* }
 
-        impl $crate::protocol::fields::Header for $name {
-            #[allow(unused_variables)] // A header without members reads nothing.
-            fn read(fields: &$crate::protocol::fields::Fields) -> Result<Self, $crate::protocol::fields::BadField> {
-                Ok($name { $( $member: $crate::headers!(@member fields $wire $kind $(= $default)?) ),* })
-            }
-            #[allow(unused_variables)]
-            fn write(&self, fields: &mut $crate::protocol::fields::Fields) {
-                $( $crate::protocol::fields::FieldValue::put(&self.$member, $wire, fields); )*
-            }
-        }
+        $crate::headers!(@header $name $(<$life>)? { $( $wire $member : $kind $(= $default)? ),* });
     )* };
+    (@header $name:ident { $($body:tt)* }) => {
+        impl<'a> $crate::protocol::fields::Header<'a> for $name { $crate::headers!(@methods 'a $name { $($body)* }); }
+    };
+    (@header $name:ident <$life:lifetime> { $($body:tt)* }) => {
+        impl<$life> $crate::protocol::fields::Header<$life> for $name<$life> { $crate::headers!(@methods $life $name { $($body)* }); }
+    };
+    (@methods $life:lifetime $name:ident { $( $wire:literal $member:ident : $kind:ty $(= $default:expr)? ),* }) => {
+        fn read(fields: &$life $crate::protocol::fields::Fields) -> Result<Self, $crate::protocol::fields::BadField> {
+            Ok($name { $( $member: $crate::headers!(@member fields $wire $kind $(= $default)?) ),* })
+        }
+        fn write(&self, fields: &mut $crate::protocol::fields::Fields) {
+            $( $crate::protocol::fields::FieldValue::put(&self.$member, $wire, fields); )*
+        }
+    };
     (@member $fields:ident $wire:literal $kind:ty) => {
         <$kind as $crate::protocol::fields::FieldValue>::parse($wire, $fields.get($wire))?
     };

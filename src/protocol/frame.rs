@@ -12,8 +12,11 @@
 //! it is compared with the bounds in [`crate::protocol`].
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
 
+use super::fastjson::{self, BadBody};
 use super::fields::{BadField, FIELDS_MAX, Fields, Header, Span};
 use super::{FRAME_BYTES_MAX, VERSION};
 
@@ -33,7 +36,8 @@ pub const FLAG_ONEWAY: i32 = 2;
 
 /// The language names of `LanguageCode`, at their codes.
 pub const LANGUAGES: [&str; 14] = [
-    "JAVA", "CPP", "DOTNET", "PYTHON", "DELPHI", "ERLANG", "RUBY", "OTHER", "HTTP", "GO", "PHP", "OMS", "RUST", "NODE_JS",
+    "JAVA", "CPP", "DOTNET", "PYTHON", "DELPHI", "ERLANG", "RUBY", "OTHER", "HTTP", "GO", "PHP", "OMS",
+    "RUST", "NODE_JS",
 ];
 
 /// Language of a peer: an index into [`LANGUAGES`].
@@ -51,7 +55,10 @@ impl Language {
     }
 
     fn named(name: &str) -> Language {
-        LANGUAGES.iter().position(|known| *known == name).map_or(Language::OTHER, |code| Language(code as u8))
+        LANGUAGES
+            .iter()
+            .position(|known| *known == name)
+            .map_or(Language::OTHER, |code| Language(code as u8))
     }
 }
 
@@ -109,7 +116,9 @@ impl From<String> for Body {
 }
 impl From<Vec<Bytes>> for Body {
     fn from(parts: Vec<Bytes>) -> Body {
-        Body { parts: SmallVec::from_vec(parts) }
+        Body {
+            parts: SmallVec::from_vec(parts),
+        }
     }
 }
 
@@ -147,7 +156,7 @@ pub enum Malformed {
 
 impl Frame {
     /// A two-way request; `opaque` is set by the connection that sends it.
-    pub fn request(code: i32, header: &impl Header) -> Frame {
+    pub fn request<'h>(code: i32, header: &impl Header<'h>) -> Frame {
         let mut frame = Frame::bare(code, 0);
         header.write(&mut frame.fields);
         frame
@@ -164,7 +173,7 @@ impl Frame {
     }
 
     /// An answer with header fields.
-    pub fn answer_with(code: i32, header: &impl Header) -> Frame {
+    pub fn answer_with<'h>(code: i32, header: &impl Header<'h>) -> Frame {
         let mut frame = Frame::bare(code, FLAG_RESPONSE);
         header.write(&mut frame.fields);
         frame
@@ -172,7 +181,10 @@ impl Frame {
 
     /// An answer that says no, and why.
     pub fn refusal(code: i32, remark: impl Into<String>) -> Frame {
-        Frame { remark: Some(remark.into()), ..Frame::bare(code, FLAG_RESPONSE) }
+        Frame {
+            remark: Some(remark.into()),
+            ..Frame::bare(code, FLAG_RESPONSE)
+        }
     }
 
     fn bare(code: i32, flag: i32) -> Frame {
@@ -192,6 +204,16 @@ impl Frame {
     pub fn with_body(mut self, body: impl Into<Body>) -> Frame {
         self.body = body.into();
         self
+    }
+
+    /// Sets a JSON body.
+    pub fn with_json(self, body: &impl Serialize) -> Frame {
+        self.with_body(fastjson::write(body))
+    }
+
+    /// The body as the JSON struct of this request or answer.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, BadBody> {
+        fastjson::read(&self.body.contiguous())
     }
 
     pub fn with_remark(mut self, remark: impl Into<String>) -> Frame {
@@ -214,14 +236,16 @@ impl Frame {
     }
 
     /// The header fields as the struct of this request or answer.
-    pub fn header<H: Header>(&self) -> Result<H, BadField> {
+    pub fn header<'a, H: Header<'a>>(&'a self) -> Result<H, BadField> {
         H::read(&self.fields)
     }
 
     /// Length of the first frame in `buffer`, its length word included; `None` while the length word is incomplete.
     /// Call it before more is read: a stated length beyond the bound is refused at once, without allocation.
     pub fn check(buffer: &[u8]) -> Result<Option<usize>, Malformed> {
-        let Some(word) = buffer.first_chunk::<4>() else { return Ok(None) };
+        let Some(word) = buffer.first_chunk::<4>() else {
+            return Ok(None);
+        };
         let stated = u32::from_be_bytes(*word);
         let whole = u64::from(stated) + 4;
         if whole > FRAME_BYTES_MAX as u64 {
@@ -241,7 +265,10 @@ impl Frame {
         let word = u32::from_be_bytes(whole[4..8].try_into().expect("four bytes"));
         let header_len = (word & 0x00ff_ffff) as usize;
         if header_len > whole.len() - 8 {
-            return Err(Malformed::HeaderBeyondFrame { header: header_len, frame: whole.len() });
+            return Err(Malformed::HeaderBeyondFrame {
+                header: header_len,
+                frame: whole.len(),
+            });
         }
         let header = whole.slice(8..8 + header_len);
         let body = Body::from(whole.slice(8 + header_len..));
@@ -263,7 +290,10 @@ impl Frame {
             Encoding::Binary => encode_binary(self, out),
         }
         let header_len = out.len() - start - 8;
-        assert!(header_len < 1 << 24, "a header is bounded by the frame it answers");
+        assert!(
+            header_len < 1 << 24,
+            "a header is bounded by the frame it answers"
+        );
         let total = (4 + header_len + self.body.len()) as u32;
         let kind = match self.encoding {
             Encoding::Json => 0u32,
@@ -277,7 +307,10 @@ impl Frame {
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(256 + self.body.len());
         self.encode_head(&mut out);
-        self.body.parts().iter().for_each(|part| out.extend_from_slice(part));
+        self.body
+            .parts()
+            .iter()
+            .for_each(|part| out.extend_from_slice(part));
         out.freeze()
     }
 }
@@ -311,7 +344,9 @@ impl Cursor<'_> {
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let start = self.take(N)?;
-        Ok(self.bytes[start..start + N].try_into().expect("N bytes were taken"))
+        Ok(self.bytes[start..start + N]
+            .try_into()
+            .expect("N bytes were taken"))
     }
 
     fn i16(&mut self) -> Result<i16, Malformed> {
@@ -325,7 +360,8 @@ impl Cursor<'_> {
 
     fn span(&mut self, len: usize) -> Result<Span, Malformed> {
         let start = self.take(len)?;
-        std::str::from_utf8(&self.bytes[start..start + len]).map_err(|_| Malformed::Header("text is not UTF-8"))?;
+        std::str::from_utf8(&self.bytes[start..start + len])
+            .map_err(|_| Malformed::Header("text is not UTF-8"))?;
         Ok(Span::Header(start as u32, (start + len) as u32))
     }
 }

@@ -61,7 +61,10 @@ impl<'a> Reader<'a> {
     /// The next byte that is not white space, not consumed.
     fn peek(&mut self) -> Result<u8, Malformed> {
         self.space();
-        self.bytes.get(self.at).copied().ok_or(Malformed::Header("JSON ends early"))
+        self.bytes
+            .get(self.at)
+            .copied()
+            .ok_or(Malformed::Header("JSON ends early"))
     }
 
     fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), Malformed> {
@@ -103,11 +106,16 @@ impl<'a> Reader<'a> {
         let mut escaped = false;
         loop {
             let ahead = &self.bytes[self.at..];
-            let found = memchr::memchr2(b'"', b'\\', ahead).ok_or(Malformed::Header("a string without end"))?;
+            let found =
+                memchr::memchr2(b'"', b'\\', ahead).ok_or(Malformed::Header("a string without end"))?;
             self.at += found;
             if ahead[found] == b'"' {
                 self.at += 1;
-                return Ok(Quoted { start, end: self.at - 1, escaped });
+                return Ok(Quoted {
+                    start,
+                    end: self.at - 1,
+                    escaped,
+                });
             }
             escaped = true;
             self.at += 2; // The escaped byte cannot end the string.
@@ -151,7 +159,9 @@ impl<'a> Reader<'a> {
         if text == "null" || text.is_empty() {
             return Ok(0);
         }
-        text.trim().parse().map_err(|_| Malformed::Header("a number out of range"))
+        text.trim()
+            .parse()
+            .map_err(|_| Malformed::Header("a number out of range"))
     }
 
     fn text(&mut self) -> Result<Option<String>, Malformed> {
@@ -219,10 +229,14 @@ impl<'a> Reader<'a> {
     }
 
     fn unescape(&self, quoted: Quoted, out: &mut String) -> Result<(), Malformed> {
-        let mut rest = std::str::from_utf8(&self.bytes[quoted.start..quoted.end]).expect("the header is UTF-8");
+        let mut rest =
+            std::str::from_utf8(&self.bytes[quoted.start..quoted.end]).expect("the header is UTF-8");
         while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
             out.push_str(&rest[..at]);
-            let escape = rest.as_bytes().get(at + 1).ok_or(Malformed::Header("a lone backslash"))?;
+            let escape = rest
+                .as_bytes()
+                .get(at + 1)
+                .ok_or(Malformed::Header("a lone backslash"))?;
             let mut used = at + 2;
             match escape {
                 b'u' => {
@@ -288,7 +302,9 @@ impl<'a> Reader<'a> {
 }
 
 fn hex4(text: &str, at: usize) -> Result<u32, Malformed> {
-    let digits = text.get(at..at + 4).ok_or(Malformed::Header("a short \\u escape"))?;
+    let digits = text
+        .get(at..at + 4)
+        .ok_or(Malformed::Header("a short \\u escape"))?;
     if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Err(Malformed::Header("a bad \\u escape"));
     }

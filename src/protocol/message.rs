@@ -155,7 +155,11 @@ impl Message<'_> {
 /// Sets the three fields of an encoded record that are known only at its place in the log.
 pub fn patch(record: &mut [u8], queue_offset: u64, physical_offset: u64, store_timestamp: i64) {
     let flags = i32::from_be_bytes(record[36..40].try_into().expect("four bytes"));
-    let store_time_at = if flags & sys_flag::BORN_HOST_V6 != 0 { 68 } else { 56 };
+    let store_time_at = if flags & sys_flag::BORN_HOST_V6 != 0 {
+        68
+    } else {
+        56
+    };
     record[QUEUE_OFFSET_AT..QUEUE_OFFSET_AT + 8].copy_from_slice(&queue_offset.to_be_bytes());
     record[PHYSICAL_OFFSET_AT..PHYSICAL_OFFSET_AT + 8].copy_from_slice(&physical_offset.to_be_bytes());
     record[store_time_at..store_time_at + 8].copy_from_slice(&store_timestamp.to_be_bytes());
@@ -218,14 +222,21 @@ impl<'a> RecordView<'a> {
             return Err(BadRecord::Magic(magic));
         }
         if stated as usize > bytes.len() || stated < 91 {
-            return Err(BadRecord::Size { stated, available: bytes.len() });
+            return Err(BadRecord::Size {
+                stated,
+                available: bytes.len(),
+            });
         }
         let bytes = &bytes[..stated as usize];
         let sys_flag = u32_at(bytes, 36) as i32;
         let mut at = 48;
-        let born_host = take_host(bytes, &mut at, sys_flag & sys_flag::BORN_HOST_V6 != 0).ok_or(BadRecord::Lengths)?;
-        let store_timestamp = take(bytes, &mut at, 8).map(|field| u64_at(field, 0) as i64).ok_or(BadRecord::Lengths)?;
-        let store_host = take_host(bytes, &mut at, sys_flag & sys_flag::STORE_HOST_V6 != 0).ok_or(BadRecord::Lengths)?;
+        let born_host =
+            take_host(bytes, &mut at, sys_flag & sys_flag::BORN_HOST_V6 != 0).ok_or(BadRecord::Lengths)?;
+        let store_timestamp = take(bytes, &mut at, 8)
+            .map(|field| u64_at(field, 0) as i64)
+            .ok_or(BadRecord::Lengths)?;
+        let store_host =
+            take_host(bytes, &mut at, sys_flag & sys_flag::STORE_HOST_V6 != 0).ok_or(BadRecord::Lengths)?;
         let fixed = take(bytes, &mut at, 16).ok_or(BadRecord::Lengths)?;
         let body_len = u32_at(fixed, 12) as usize;
         let body = take(bytes, &mut at, body_len).ok_or(BadRecord::Lengths)?;
@@ -234,7 +245,9 @@ impl<'a> RecordView<'a> {
             _ => take(bytes, &mut at, 2).map(|field| usize::from(u16_at(field, 0))),
         };
         let topic = take(bytes, &mut at, topic_len.ok_or(BadRecord::Lengths)?).ok_or(BadRecord::Lengths)?;
-        let properties_len = take(bytes, &mut at, 2).map(|field| usize::from(u16_at(field, 0))).ok_or(BadRecord::Lengths)?;
+        let properties_len = take(bytes, &mut at, 2)
+            .map(|field| usize::from(u16_at(field, 0)))
+            .ok_or(BadRecord::Lengths)?;
         let properties = take(bytes, &mut at, properties_len).ok_or(BadRecord::Lengths)?;
         if at != bytes.len() {
             return Err(BadRecord::Lengths);
@@ -265,7 +278,10 @@ impl<'a> RecordView<'a> {
         if self.body.is_empty() || actual == self.body_crc {
             return Ok(());
         }
-        Err(BadRecord::BodyCrc { stated: self.body_crc, actual })
+        Err(BadRecord::BodyCrc {
+            stated: self.body_crc,
+            actual,
+        })
     }
 
     /// Size in bytes.
@@ -327,7 +343,9 @@ pub fn properties(encoded: &str) -> impl Iterator<Item = (&str, &str)> {
 
 /// The value of one property in encoded properties.
 pub fn property_of<'a>(encoded: &'a str, name: &str) -> Option<&'a str> {
-    properties(encoded).find(|(key, _)| *key == name).map(|(_, value)| value)
+    properties(encoded)
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value)
 }
 
 /// Appends a property, closing an open last one first (its separator is optional on the wire).
@@ -360,9 +378,13 @@ pub fn with_property(encoded: &str, name: &str, value: &str) -> String {
 /// `String.hashCode` of Java: over UTF-16 units, wrapping.
 pub fn java_hash(text: &str) -> i32 {
     if text.is_ascii() {
-        return text.bytes().fold(0i32, |hash, byte| hash.wrapping_mul(31).wrapping_add(i32::from(byte)));
+        return text.bytes().fold(0i32, |hash, byte| {
+            hash.wrapping_mul(31).wrapping_add(i32::from(byte))
+        });
     }
-    text.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
+    text.encode_utf16().fold(0i32, |hash, unit| {
+        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+    })
 }
 
 /// The tag hash of a consume queue entry: 0 without a tag.
@@ -377,8 +399,14 @@ pub fn offset_message_id(store_host: SocketAddr, log_offset: u64) -> String {
         IpAddr::V4(ip) => ip.octets().iter().for_each(|byte| push_hex(&mut id, *byte)),
         IpAddr::V6(ip) => ip.octets().iter().for_each(|byte| push_hex(&mut id, *byte)),
     }
-    u32::from(store_host.port()).to_be_bytes().iter().for_each(|byte| push_hex(&mut id, *byte));
-    log_offset.to_be_bytes().iter().for_each(|byte| push_hex(&mut id, *byte));
+    u32::from(store_host.port())
+        .to_be_bytes()
+        .iter()
+        .for_each(|byte| push_hex(&mut id, *byte));
+    log_offset
+        .to_be_bytes()
+        .iter()
+        .for_each(|byte| push_hex(&mut id, *byte));
     id
 }
 
@@ -390,7 +418,10 @@ pub fn parse_offset_message_id(id: &str) -> Option<(SocketAddr, u64)> {
     let number = |text: &str| u64::from_str_radix(text, 16).ok();
     let (ip, rest) = match id.len() {
         32 => (IpAddr::V4(Ipv4Addr::from(number(&id[..8])? as u32)), &id[8..]),
-        56 => (IpAddr::V6(Ipv6Addr::from(u128::from_str_radix(&id[..32], 16).ok()?)), &id[32..]),
+        56 => (
+            IpAddr::V6(Ipv6Addr::from(u128::from_str_radix(&id[..32], 16).ok()?)),
+            &id[32..],
+        ),
         _ => return None,
     };
     let port = u16::try_from(number(&rest[..8])?).ok()?;
@@ -464,14 +495,22 @@ pub fn decode_batch(mut bytes: &[u8]) -> Option<Vec<BatchItem<'_>>> {
     while !bytes.is_empty() {
         let mut at = 0;
         let head = take(bytes, &mut at, 20)?;
-        let (total, flag, body_len) = (u32_at(head, 0) as usize, u32_at(head, 12) as i32, u32_at(head, 16) as usize);
+        let (total, flag, body_len) = (
+            u32_at(head, 0) as usize,
+            u32_at(head, 12) as i32,
+            u32_at(head, 16) as usize,
+        );
         let body = take(bytes, &mut at, body_len)?;
         let properties_len = usize::from(u16_at(take(bytes, &mut at, 2)?, 0));
         let properties = std::str::from_utf8(take(bytes, &mut at, properties_len)?).ok()?;
         if at != total {
             return None;
         }
-        items.push(BatchItem { flag, body, properties });
+        items.push(BatchItem {
+            flag,
+            body,
+            properties,
+        });
         bytes = &bytes[at..];
     }
     Some(items)

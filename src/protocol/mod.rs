@@ -1,6 +1,7 @@
 //! Every byte of RocketMQ's remoting protocol: frames, headers, bodies, records. Pure: no I/O, no clock, no tokio.
 
 pub mod code;
+pub mod fastjson;
 pub mod fields;
 pub mod frame;
 pub mod json;

@@ -1,1 +1,3 @@
-//! placeholder
+//! The broker: tables, data path and administration behind one `Serve`.
+
+pub mod config;

@@ -25,6 +25,8 @@ pub enum Kind {
     Decimal,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// A text that no answer and no log shows.
+    Secret,
 }
 
 /// When a changed value holds.
@@ -135,7 +137,7 @@ impl Key {
     pub fn check(&self, value: &str) -> Result<String, String> {
         let value = value.trim();
         let checked = match self.kind {
-            Kind::Text => value.to_owned(),
+            Kind::Text | Kind::Secret => value.to_owned(),
             Kind::Flag => match value.to_ascii_lowercase().as_str() {
                 flag @ ("true" | "false") => flag.to_owned(),
                 _ => return Err("expected true or false".to_owned()),
@@ -243,19 +245,29 @@ impl fmt::Display for Unknown {
 }
 
 /// A value somebody set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Setting {
-    pub value: String,
-    pub source: Source,
+#[derive(Clone)]
+struct Setting {
+    value: String,
+    source: Source,
 }
 
 /// The values of a table of keys.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     keys: &'static [Key],
     defaults: Defaults,
     set: BTreeMap<&'static str, Setting>,
     unknown: Vec<Unknown>,
+}
+
+impl fmt::Debug for Settings {
+    /// Shows what was set, without secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let set = self.keys.iter().filter(|key| self.given(key.name).is_some());
+        f.debug_map()
+            .entries(set.map(|key| (key.name, self.shown(key))))
+            .finish()
+    }
 }
 
 impl Settings {
@@ -344,13 +356,18 @@ impl Settings {
     /// # Panics
     /// If the table has no such key: names of keys are written in the program.
     pub fn get(&self, name: &str) -> &str {
-        self.given(name)
-            .unwrap_or_else(|| self.default_of(self.known(name)))
+        match self.set.get(name) {
+            Some(setting) => &setting.value,
+            None => self.default_of(self.known(name)),
+        }
     }
 
     /// The value of a key if somebody set it.
     pub fn given(&self, name: &str) -> Option<&str> {
-        self.set.get(name).map(|setting| setting.value.as_str())
+        self.set
+            .get(name)
+            .filter(|setting| setting.source != Source::Default)
+            .map(|setting| setting.value.as_str())
     }
 
     /// Where the value of a key came from.
@@ -377,7 +394,7 @@ impl Settings {
 
     /// Keys that were set and do nothing here, for one line at the start.
     pub fn without_effect(&self) -> Vec<&'static str> {
-        let set = self.keys.iter().filter(|key| self.set.contains_key(key.name));
+        let set = self.keys.iter().filter(|key| self.given(key.name).is_some());
         set.filter(|key| key.effect == Effect::Nothing)
             .map(|key| key.name)
             .collect()
@@ -394,6 +411,25 @@ impl Settings {
         all.iter()
             .for_each(|(name, value)| properties::write(name, value, &mut text));
         text
+    }
+
+    /// The value of a key as anybody may see it.
+    pub fn shown(&self, key: &Key) -> &str {
+        let value = self.get(key.name);
+        if key.kind == Kind::Secret && !value.is_empty() {
+            "***"
+        } else {
+            value
+        }
+    }
+
+    /// Gives a default that only this machine knows (its host name, its folders) to a key nobody set.
+    pub fn derive(&mut self, name: &str, value: String) {
+        let key = self.known(name);
+        self.set.entry(key.name).or_insert(Setting {
+            value,
+            source: Source::Default,
+        });
     }
 
     fn known(&self, name: &str) -> &'static Key {
@@ -568,7 +604,7 @@ fn push_comment(line: &str, text: &mut String) {
 fn push_toml(key: &Key, value: &str, text: &mut String) {
     let value = match key.kind {
         Kind::Flag | Kind::Number { .. } | Kind::Decimal => value.to_owned(),
-        Kind::Text | Kind::Choice(_) => toml::Value::from(value).to_string(),
+        Kind::Text | Kind::Secret | Kind::Choice(_) => toml::Value::from(value).to_string(),
     };
     text.push_str(&format!("{} = {value}\n", key.name));
 }

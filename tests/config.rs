@@ -1,0 +1,226 @@
+//! What a user sees of configuration: which source wins, what is refused, and that Apache's own files are understood.
+
+use std::path::{Path, PathBuf};
+
+use rmq::broker::config::keys::KEYS;
+use rmq::broker::config::{Given, Machine, load, saved_file, store_root};
+use rmq::protocol::settings::{Format, Settings, sample};
+
+fn machine(folder: &Path) -> Machine {
+    Machine {
+        home: folder.join("home"),
+        data: folder.join("data"),
+        host: "quokka.example.org".to_owned(),
+    }
+}
+
+fn write(path: &Path, text: &str) -> PathBuf {
+    std::fs::create_dir_all(path.parent().expect("a file has a folder")).expect("the folder can be made");
+    std::fs::write(path, text).expect("the file can be written");
+    path.to_owned()
+}
+
+/// Loads a file of that name and text, and nothing else; the error without the temporary folder's path.
+fn load_file(name: &str, text: &str) -> Result<Settings, String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = write(&folder.path().join(name), text);
+    let result = load(
+        &Given {
+            file: Some(&file),
+            ..Given::default()
+        },
+        &machine(folder.path()),
+    );
+    result.map_err(|error| {
+        error
+            .to_string()
+            .replace(&format!("{}/", folder.path().display()), "")
+    })
+}
+
+#[test]
+fn each_source_beats_the_weaker_ones() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let machine = machine(folder.path());
+    let root = folder.path().join("store");
+    let text = "namesrvAddr = 'file:1'\ntraceOn = false\nmaxMsgsNumBatch = 1\ndeleteWhen = '01'\n";
+    let file = write(&folder.path().join("b.toml"), text);
+    write(
+        &saved_file(&root),
+        "maxMsgsNumBatch=2\ndeleteWhen=02\nstorePathRootDir=/elsewhere\n",
+    );
+    let set = [
+        format!("storePathRootDir={}", root.display()),
+        "deleteWhen=03".into(),
+        "listenPort=1".into(),
+    ];
+    let flags = [("listenPort", "--listen", "2".to_owned())];
+    let given = Given {
+        file: Some(&file),
+        set: &set,
+        flags: &flags,
+        namesrv_addr: Some("env:1"),
+    };
+    let settings = load(&given, &machine).expect("a good configuration");
+    let seen = [
+        "namesrvAddr",
+        "maxMsgsNumBatch",
+        "deleteWhen",
+        "listenPort",
+        "brokerName",
+    ]
+    .map(|key| (settings.get(key), settings.source(key).to_string()));
+    let path = |path: &Path| path.display().to_string();
+    let expected = [
+        ("file:1", path(&file)),
+        ("2", path(&saved_file(&root))),
+        ("03", "--set".to_owned()),
+        ("2", "--listen".to_owned()),
+        ("quokka", "default".to_owned()),
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(
+        store_root(&settings, &machine),
+        root,
+        "a saved path moves no store"
+    );
+}
+
+#[test]
+fn the_environment_names_the_name_servers_only_where_nothing_else_does() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let given = Given {
+        namesrv_addr: Some("a:9876;b:9876"),
+        ..Given::default()
+    };
+    let settings = load(&given, &machine(folder.path())).expect("a good configuration");
+    assert_eq!(settings.get("namesrvAddr"), "a:9876;b:9876");
+    assert_eq!(
+        settings.source("namesrvAddr").to_string(),
+        "environment variable NAMESRV_ADDR"
+    );
+}
+
+/// The file that comes with Apache RocketMQ, its spacing included.
+#[test]
+fn apaches_own_broker_conf_finds_its_store_and_its_clients() {
+    let text = "brokerClusterName = DefaultCluster\nbrokerName = broker-a\nbrokerId = 0\ndeleteWhen = 04\n\
+                fileReservedTime = 48\nbrokerRole = ASYNC_MASTER\nflushDiskType = ASYNC_FLUSH\n";
+    let settings = load_file("broker.conf", text).expect("a good configuration");
+    let values = [
+        "brokerName",
+        "fileReservedTime",
+        "bindAddress",
+        "listenPort",
+        "flushIntervalCommitLog",
+    ]
+    .map(|key| settings.get(key));
+    assert_eq!(values, ["broker-a", "48", "0.0.0.0", "10911", "500"]);
+    assert_eq!(
+        store_root(&settings, &machine(Path::new("/m"))),
+        Path::new("/m/home/store")
+    );
+    assert!(settings.unknown().is_empty());
+}
+
+#[test]
+fn without_a_properties_file_rmqs_own_defaults_hold() {
+    let settings = load_file("broker.toml", "").expect("a good configuration");
+    let values = ["bindAddress", "flushIntervalCommitLog"].map(|key| settings.get(key));
+    assert_eq!(values, ["127.0.0.1", "200"]);
+    assert_eq!(
+        store_root(&settings, &machine(Path::new("/m"))),
+        Path::new("/m/data/rmq/store")
+    );
+}
+
+#[test]
+fn what_would_start_open_or_elsewhere_is_refused_with_the_reason() {
+    for (text, reason) in [
+        ("aclEnable=true", "access control is not built yet"),
+        ("authenticationEnabled=true", "access control is not built yet"),
+        ("authorizationEnabled=true", "access control is not built yet"),
+        ("storeType=defaultRocksDB", "this kind of store is not built"),
+        ("enableDLegerCommitLog=true", "this kind of store is not built"),
+        (
+            "enableControllerMode=true",
+            "replication to slaves is not built yet",
+        ),
+        ("brokerRole=SLAVE", "replication to slaves is not built yet"),
+        ("inSyncReplicas=2", "replication to slaves is not built yet"),
+        ("messageStorePlugIn=a.b.C", "rmq loads no Java classes"),
+    ] {
+        let error = load_file("broker.conf", &format!("# first\n{text}\n")).expect_err(text);
+        assert!(error.starts_with("broker.conf:2: "), "{error}");
+        assert!(error.contains(&format!("refused: {reason}")), "{error}");
+    }
+}
+
+#[test]
+fn a_misspelled_key_is_a_warning_that_names_the_right_one() {
+    let text = "\nmapedFileSizeCommitLog=1073741824\nnosuchthing=1\n";
+    let settings = load_file("broker.conf", text).expect("a good configuration");
+    let warnings: Vec<String> = settings.unknown().iter().map(ToString::to_string).collect();
+    let expected =
+        "broker.conf:2: unknown key mapedFileSizeCommitLog (did you mean mappedFileSizeCommitLog?)";
+    assert!(warnings[0].ends_with(expected), "{warnings:?}");
+    assert!(
+        warnings[1].ends_with("broker.conf:3: unknown key nosuchthing"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn a_bad_value_is_an_error_with_file_and_line() {
+    let error = load_file("broker.conf", "# one\n\nfileReservedTime = long\n").expect_err("a bad value");
+    assert_eq!(
+        error,
+        "broker.conf:3: fileReservedTime = \"long\": expected a whole number from 1 to 876000"
+    );
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("absent.conf");
+    let given = Given {
+        file: Some(&file),
+        ..Given::default()
+    };
+    let error = load(&given, &machine(folder.path())).expect_err("no such file");
+    assert!(
+        error.to_string().starts_with(&format!("{}: ", file.display())),
+        "{error}"
+    );
+}
+
+#[test]
+fn no_key_stands_twice_in_the_table_and_every_default_is_a_good_value() {
+    let mut names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+    names.sort_unstable();
+    assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+    for key in KEYS {
+        for default in [Some(key.default), key.own].into_iter().flatten() {
+            assert_eq!(key.check(default), Ok(default.to_owned()), "{}", key.name);
+        }
+    }
+}
+
+/// `RMQ_UPDATE=1 cargo test --test config` writes the files anew.
+#[test]
+fn the_sample_files_are_current() {
+    let heading = "Configuration of an rmq broker: every key that does something, at its default.\n\
+                   Take away the # in front of a key to change it. `rmq broker config` shows what holds and why.";
+    for (name, format) in [("broker.conf", Format::Properties), ("broker.toml", Format::Toml)] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name);
+        let expected = sample(KEYS, format, heading);
+        if std::env::var_os("RMQ_UPDATE").is_some() {
+            write(&file, &expected);
+        }
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(
+            text == expected,
+            "conf/{name} is out of date: RMQ_UPDATE=1 cargo test --test config"
+        );
+    }
+}

@@ -11,9 +11,6 @@ use std::path::{Path, PathBuf};
 use crate::protocol::settings::{self, BadSetting, Change, Defaults, Settings, Source};
 use keys::KEYS;
 
-/// Longest configuration file that is read.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
-
 /// What the caller was given on its command line and found in its environment.
 #[derive(Clone, Debug, Default)]
 pub struct Given<'a> {
@@ -110,16 +107,10 @@ fn lay_saved(settings: &mut Settings, file: &Path) -> Result<(), ConfigError> {
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
-    let failed = |error| ConfigError::Read {
+    std::fs::read_to_string(path).map_err(|error| ConfigError::Read {
         path: path.to_owned(),
         error,
-    };
-    let length = std::fs::metadata(path).map_err(failed)?.len();
-    if length > FILE_BYTES_MAX {
-        let what = format!("{length} bytes are too many for a configuration file");
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, what)));
-    }
-    std::fs::read_to_string(path).map_err(failed)
+    })
 }
 
 fn expand(path: &str, machine: &Machine) -> PathBuf {

@@ -1,3 +1,4 @@
 //! The broker: tables, data path and administration behind one `Serve`.
 
 pub mod config;
+pub mod stats;

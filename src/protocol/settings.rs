@@ -296,13 +296,17 @@ impl Settings {
             let value = key
                 .check(&assignment.value)
                 .map_err(|what| bad_setting(assignment, source, what))?;
-            self.set.insert(
-                key.name,
-                Setting {
-                    value,
-                    source: source.clone(),
-                },
-            );
+            if value.is_empty() {
+                self.set.remove(key.name); // `key=` takes back what a weaker source set.
+            } else {
+                self.set.insert(
+                    key.name,
+                    Setting {
+                        value,
+                        source: source.clone(),
+                    },
+                );
+            }
         }
         Ok(())
     }

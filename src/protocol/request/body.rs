@@ -49,6 +49,14 @@ pub struct DataVersion {
     pub timestamp: i64,
 }
 
+impl DataVersion {
+    /// Moves the version because its table changed at `now_ms`.
+    pub fn advance(&mut self, now_ms: i64) {
+        self.counter += 1;
+        self.timestamp = now_ms;
+    }
+}
+
 /// Names of topics (206, 224, 304, 305, 311–313, 343).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use rmq::broker::config::keys::KEYS;
-use rmq::broker::config::{Given, Machine, load, saved_file, store_root};
+use rmq::broker::config::{Addresses, Config, Given, Machine, broker_options, load, saved_file, store_root};
+use rmq::broker::options::BrokerOptions;
+use rmq::protocol::code::response;
 use rmq::protocol::settings::{Format, Settings, sample};
 
 fn machine(folder: &Path) -> Machine {
@@ -191,6 +193,147 @@ fn a_missing_file_is_named() {
     assert!(
         error.to_string().starts_with(&format!("{}: ", file.display())),
         "{error}"
+    );
+}
+
+fn options_of(settings: &Settings) -> BrokerOptions {
+    let store_host = ([127, 0, 0, 1], 10911).into();
+    let ha = "127.0.0.1:10912".to_owned();
+    broker_options(
+        settings,
+        Addresses {
+            advertised: "127.0.0.1:10911".to_owned(),
+            ha,
+            store_host,
+        },
+    )
+}
+
+#[test]
+fn lists_and_durations_become_typed_options() {
+    let text =
+        "namesrvAddr=a:9876;b:9876, c:1\nmessageDelayLevel=1s 2m 3h 4d\nbrokerPermission=4\nbrokerName=b\n";
+    let options = options_of(&load_file("broker.conf", text).expect("a good configuration"));
+    assert_eq!(options.name_servers, ["a:9876", "b:9876", "c:1"]);
+    assert_eq!(options.delay_levels_ms, [1000, 120_000, 10_800_000, 345_600_000]);
+    assert_eq!((options.permission, options.name.as_str()), (4, "b"));
+    for bad in [
+        "namesrvAddr=a",
+        "messageDelayLevel=1s 2x",
+        "deleteWhen=24",
+        "messageDelayLevel=é",
+    ] {
+        let error = load_file("broker.conf", bad).expect_err(bad);
+        assert!(error.starts_with("broker.conf:1: "), "{error}");
+    }
+}
+
+#[test]
+fn unset_keys_give_the_options_a_broker_has_by_default() {
+    let settings = load_file("broker.conf", "brokerName=broker-a").expect("a good configuration");
+    assert_eq!(options_of(&settings), BrokerOptions::default());
+}
+
+/// A configuration at its defaults, with an empty store.
+fn running() -> (tempfile::TempDir, Config) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let settings = load(&Given::default(), &machine(folder.path())).expect("a good configuration");
+    let config = Config::new(settings, &folder.path().join("data/rmq/store"), 1);
+    (folder, config)
+}
+
+#[test]
+fn what_a_request_changes_holds_at_once_and_after_a_restart() {
+    let (folder, config) = running();
+    let changed = config
+        .change("traceOn=false\nflushDelayOffsetInterval = 9000\n", 2)
+        .expect("allowed");
+    assert_eq!(changed.live, ["traceOn", "flushDelayOffsetInterval"]);
+    let changed = config.change("fileReservedTime=48", 3).expect("allowed");
+    assert_eq!(changed.at_restart, ["fileReservedTime"]);
+    assert!(!config.options(BrokerOptions::default()).trace_on);
+    let (text, version) = config.text();
+    assert!(text.contains("\ntraceOn=false\n"), "{text}");
+    assert_eq!((version.counter, version.timestamp), (2, 3));
+    config.save().expect("the store's folder is writable");
+    let again = load(&Given::default(), &machine(folder.path())).expect("a good configuration");
+    let values = ["traceOn", "flushDelayOffsetInterval", "fileReservedTime"].map(|key| again.get(key));
+    assert_eq!(values, ["false", "9000", "48"]);
+    assert!(
+        again
+            .source("traceOn")
+            .to_string()
+            .ends_with("/rmq/broker.properties")
+    );
+}
+
+/// The shapes of CVE-2023-33246 and CVE-2023-37582, and their kind: paths, addresses, classes, guards.
+#[test]
+fn no_request_changes_a_path_an_address_a_class_or_a_guard() {
+    let (_folder, config) = running();
+    let before = config.text();
+    for key in ["brokerConfigPath", "rocketmqHome", "configBlackList"] {
+        let refusal = config.change(&format!("{key}=x"), 2).expect_err(key);
+        assert_eq!(
+            (refusal.code, &*refusal.remark),
+            (response::NO_PERMISSION, "Can not update config in black list.")
+        );
+    }
+    for key in [
+        "storePathRootDir",
+        "storePathCommitLog",
+        "messageStorePlugIn",
+        "bindAddress",
+        "listenPort",
+        "brokerIP1",
+    ] {
+        assert_eq!(
+            config.change(&format!("{key}=1"), 2).expect_err(key).code,
+            response::NO_PERMISSION
+        );
+    }
+    for key in ["filterServerNums", "kvConfigPath", "configStorePath"] {
+        assert_eq!(
+            config.change(&format!("{key}=1"), 2).expect_err(key).code,
+            response::INVALID_PARAMETER
+        );
+    }
+    assert_eq!(config.text(), before);
+}
+
+#[test]
+fn a_request_is_taken_whole_or_not_at_all() {
+    let (_folder, config) = running();
+    let before = config.text();
+    let refusal = config
+        .change("traceOn=false\nmaxMessageSize=huge", 2)
+        .expect_err("a bad value");
+    assert_eq!(refusal.code, response::INVALID_PARAMETER);
+    assert_eq!(
+        config.change("traceOn=\\u12", 2).expect_err("no text").code,
+        response::SYSTEM_ERROR
+    );
+    assert_eq!(config.text(), before);
+}
+
+#[test]
+fn secrets_are_in_no_answer() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let set = ["innerClientAuthenticationCredentials=canary-4711".to_owned()];
+    let settings = load(
+        &Given {
+            set: &set,
+            ..Given::default()
+        },
+        &machine(folder.path()),
+    )
+    .expect("allowed");
+    assert!(!format!("{settings:?}").contains("canary"));
+    assert!(
+        !Config::new(settings, folder.path(), 1)
+            .text()
+            .0
+            .contains("canary")
     );
 }
 

@@ -1,5 +1,6 @@
 //! The broker: tables, data path and administration behind one `Serve`.
 
+pub mod admin;
 pub mod config;
 pub mod delay;
 pub mod groups;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::broker::topics::READ_WRITE;
+use crate::broker::admin::AdminOptions;
 use crate::protocol::BODY_BYTES_MAX;
 
 /// Options of one broker. Those under "changeable" may be replaced while it runs ([`super::Broker::set_options`]).
@@ -61,6 +62,8 @@ pub struct BrokerOptions {
     pub delay_offsets_interval: Duration,
     /// `channelExpiredTimeout`: a group's member that sent no heartbeat for so long is gone.
     pub client_timeout: Duration,
+    /// What administrative requests may do.
+    pub admin: AdminOptions,
     /// `syncFlushTimeout`: how long a SEND waits to become durable before it is answered with 10.
     pub flush_timeout: Duration,
 }
@@ -92,6 +95,7 @@ impl Default for BrokerOptions {
             offsets_interval: Duration::from_secs(5),
             delay_offsets_interval: Duration::from_secs(10),
             client_timeout: Duration::from_secs(120),
+            admin: AdminOptions::default(),
             flush_timeout: Duration::from_secs(5),
         }
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use serde::Serialize;
+use crate::protocol::request::broker::{StatsBody, StatsPeriod};
 
 /// Most topics, and most pairs of topic and group, with counts of their own.
 pub const TOPICS_MAX: usize = 8192;
@@ -81,25 +81,6 @@ impl Measure {
     }
 }
 
-/// Traffic within a span of time (Apache: `BrokerStatsItem`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Rate {
-    /// Average of one event.
-    pub avgpt: f64,
-    pub sum: u64,
-    /// Per second.
-    pub tps: f64,
-}
-
-/// The answer to request 315 (Apache: `BrokerStatsData`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Rates {
-    pub stats_day: Rate,
-    pub stats_hour: Rate,
-    pub stats_minute: Rate,
-}
-
 impl Flow {
     /// Counts one event of so many messages and bytes.
     pub fn add(&self, messages: u64, bytes: u64) {
@@ -125,9 +106,9 @@ impl Flow {
         keep(&mut samples.day, &DAY, now);
     }
 
-    fn rates(&self, measure: Measure) -> Rates {
+    fn rates(&self, measure: Measure) -> StatsBody {
         let samples = self.samples.lock().expect("nothing panics while it samples");
-        Rates {
+        StatsBody {
             stats_day: rate(&samples.day, measure),
             stats_hour: rate(&samples.hour, measure),
             stats_minute: rate(&samples.minute, measure),
@@ -148,9 +129,9 @@ fn keep(samples: &mut VecDeque<Sample>, window: &Window, now: Sample) {
     samples.push_back(now);
 }
 
-fn rate(samples: &VecDeque<Sample>, measure: Measure) -> Rate {
+fn rate(samples: &VecDeque<Sample>, measure: Measure) -> StatsPeriod {
     let (Some(first), Some(last)) = (samples.front(), samples.back()) else {
-        return Rate::default();
+        return StatsPeriod::default();
     };
     let sum = measure.of(last) - measure.of(first);
     let times = last.times - first.times;
@@ -159,9 +140,9 @@ fn rate(samples: &VecDeque<Sample>, measure: Measure) -> Rate {
     } else {
         sum as f64 / times as f64
     };
-    Rate {
+    StatsPeriod {
         avgpt: average,
-        sum,
+        sum: sum as i64,
         tps: per_second(sum, last.at_ms - first.at_ms),
     }
 }
@@ -508,7 +489,7 @@ impl Stats {
     }
 
     /// One of Apache's statistics by its name and key; `None` if nothing was counted under them.
-    pub fn view(&self, name: &str, key: &str, cluster: &str) -> Option<Rates> {
+    pub fn view(&self, name: &str, key: &str, cluster: &str) -> Option<StatsBody> {
         let pair = || key.split_once('@');
         let (flow, measure) = match name {
             "TOPIC_PUT_NUMS" => (self.topics.get(key, "")?, Measure::Messages),

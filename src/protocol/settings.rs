@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::properties::{self, Assignment, BadText};
 
 /// What values a key takes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Kind {
     /// Any text.
     Text,
@@ -25,6 +25,8 @@ pub enum Kind {
     Decimal,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// A text that this function takes; its error says what was expected.
+    Checked(fn(&str) -> Result<(), String>),
     /// A text that no answer and no log shows.
     Secret,
 }
@@ -138,6 +140,10 @@ impl Key {
         let value = value.trim();
         let checked = match self.kind {
             Kind::Text | Kind::Secret => value.to_owned(),
+            Kind::Checked(check) => {
+                check(value)?;
+                value.to_owned()
+            }
             Kind::Flag => match value.to_ascii_lowercase().as_str() {
                 flag @ ("true" | "false") => flag.to_owned(),
                 _ => return Err("expected true or false".to_owned()),
@@ -406,11 +412,7 @@ impl Settings {
 
     /// Every key with its value, sorted by name: the body of requests 26 and 319.
     pub fn text(&self) -> String {
-        let all: BTreeMap<_, _> = self
-            .keys
-            .iter()
-            .map(|key| (key.name, self.get(key.name)))
-            .collect();
+        let all: BTreeMap<_, _> = self.keys.iter().map(|key| (key.name, self.shown(key))).collect();
         let mut text = String::new();
         all.iter()
             .for_each(|(name, value)| properties::write(name, value, &mut text));
@@ -420,7 +422,7 @@ impl Settings {
     /// The value of a key as anybody may see it.
     pub fn shown(&self, key: &Key) -> &str {
         let value = self.get(key.name);
-        if key.kind == Kind::Secret && !value.is_empty() {
+        if matches!(key.kind, Kind::Secret) && !value.is_empty() {
             "***"
         } else {
             value
@@ -608,7 +610,9 @@ fn push_comment(line: &str, text: &mut String) {
 fn push_toml(key: &Key, value: &str, text: &mut String) {
     let value = match key.kind {
         Kind::Flag | Kind::Number { .. } | Kind::Decimal => value.to_owned(),
-        Kind::Text | Kind::Secret | Kind::Choice(_) => toml::Value::from(value).to_string(),
+        Kind::Text | Kind::Secret | Kind::Checked(_) | Kind::Choice(_) => {
+            toml::Value::from(value).to_string()
+        }
     };
     text.push_str(&format!("{} = {value}\n", key.name));
 }

@@ -4,6 +4,7 @@
 //! This is the only place that lists them. First those that do something, by subject; then those that do nothing here,
 //! by reason.
 
+use super::{check_addresses, delay_levels_ms, delete_hours};
 use crate::protocol::settings::{Key, Kind};
 
 const LONG: Kind = Kind::Number {
@@ -48,6 +49,7 @@ const SCHEDULE: &str = "it tunes how the Java broker delivers delayed messages; 
 const SLOW: &str = "a slow consumer is shown and never stopped.";
 const STORE: &str =
     "it tunes how the Java broker maps, flushes, cleans and reads its files; rmq has one way.";
+const TEMPLATES: &str = "the topics named after cluster and broker can always be written and read.";
 const THREADS: &str =
     "rmq has no thread pool and no queue for each kind of request: a connection is served where it is read.";
 const TIMER: &str = "timed messages are not built yet.";
@@ -65,40 +67,30 @@ pub static KEYS: &[Key] = &[
     Key::applied("brokerIP1", TEXT, "", "Address that clients are told and that message ids carry; unset, the address listened on, or this machine's own.").fixed(),
     Key::applied("advertisedPort", PORT, "0", "Port that clients are told where it is not the one listened on; 0 is the one listened on.").fixed(),
     Key::applied("brokerIP2", TEXT, "", "Address that slaves are told; unset, brokerIP1.").fixed(),
-    Key::applied("namesrvAddr", TEXT, "", "Name servers to register with, separated by ; or a comma; unset without a properties file, one is embedded.").fixed(),
-    Key::applied("namesrvListen", TEXT, "127.0.0.1:9876", "Where the embedded name server listens.").fixed(),
-    Key::applied("registerNameServerPeriod", number(10_000, 60_000), "30000", "Milliseconds between registrations with the name servers."),
-    Key::applied("registerBrokerTimeoutMills", number(1, 600_000), "24000", "Milliseconds a name server has to answer a registration."),
+    Key::applied("namesrvAddr", Kind::Checked(check_addresses), "", "Name servers to register with, separated by ; or a comma; unset without a properties file, one is embedded.").live(),
+    Key::applied("namesrvListen", Kind::Checked(check_addresses), "127.0.0.1:9876", "Where the embedded name server listens.").fixed(),
+    Key::applied("registerNameServerPeriod", number(10_000, 60_000), "30000", "Milliseconds between registrations with the name servers.").live(),
+    Key::applied("registerBrokerTimeoutMills", number(1, 600_000), "24000", "Milliseconds a name server has to answer a registration.").live(),
     Key::applied("regionId", TEXT, "DefaultRegion", "Region written into every stored message (MSG_REGION)."),
-    Key::applied("serverChannelMaxIdleTimeSeconds", number(1, 86_400), "120", "Seconds without a byte after which a connection is closed."),
 
     // Topics and groups.
     Key::applied("brokerPermission", Kind::Choice(&["0", "2", "4", "6"]), "6", "What this broker allows: 2 write, 4 read, 6 both; a topic's own permission is narrowed by it.").live(),
-    Key::applied("autoCreateTopicEnable", FLAG, "true", "Whether sending to an unknown topic creates it after the example of TBW102."),
+    Key::applied("autoCreateTopicEnable", FLAG, "true", "Whether sending to an unknown topic creates it after the example of TBW102.").live(),
     Key::applied("defaultTopicQueueNums", QUEUES_OF_TOPIC, "8", "Queues of TBW102, and with it the most an automatically created topic gets."),
     Key::applied("autoCreateSubscriptionGroup", FLAG, "true", "Whether an unknown consumer group is created when it first shows up.").live(),
-    Key::applied("clusterTopicEnable", FLAG, "true", "Whether the topic named after the cluster can be written and read."),
-    Key::applied("brokerTopicEnable", FLAG, "true", "Whether the topic named after the broker can be written and read."),
     Key::applied("traceTopicEnable", FLAG, "false", "Whether the topic for message traces exists from the start."),
     Key::applied("msgTraceTopicName", TEXT, "RMQ_SYS_TRACE_TOPIC", "Name of the topic for message traces."),
     Key::applied("traceOn", FLAG, "true", "Whether clients are told to send message traces (TRACE_ON).").live(),
-    Key::applied("rejectTransactionMessage", FLAG, "false", "Whether half messages of transactions are refused.").live(),
     Key::applied("enableMixedMessageType", FLAG, "false", "Whether a topic may be given the message type MIXED.").live(),
     Key::applied("validateSystemTopicWhenUpdateTopic", FLAG, "true", "Whether system topics are guarded against change and deletion.").live(),
     Key::applied("clearRetryTopicWhenDeleteTopic", FLAG, "true", "Whether a topic's pop retry topics are deleted with it.").live(),
-    Key::applied("startAcceptSendRequestTimeStamp", number(0, i64::MAX), "0", "Sends are refused before this time (milliseconds since 1970).").live(),
 
     // Pulling and consumer groups.
     Key::applied("longPollingEnable", FLAG, "true", "Whether a pull waits at the broker for as long as the client asks.").live(),
     Key::applied("shortPollingTimeMills", number(1, 60_000), "1000", "Milliseconds a pull waits when longPollingEnable is false.").live(),
     Key::applied("litePullMessageEnable", FLAG, "true", "Whether LITE_PULL_MESSAGE is answered.").live(),
-    Key::applied("pullBatchMaxMessageCount", number(1, 10_000), "160", "Most messages one pull is answered with.").live(),
-    Key::applied("maxTransferBytesOnMessageInMemory", number(1, 8 * 1024 * 1024), "262144", "Most bytes one pull is answered with; a single larger message still goes out.").live(),
-    Key::applied("maxTransferCountOnMessageInMemory", number(1, 10_000), "32", "Most messages one pull is answered with when the client asks for more.").live(),
-    Key::applied("notifyConsumerIdsChangedEnable", FLAG, "true", "Whether consumers are told at once that members joined or left their group.").live(),
     Key::applied("channelExpiredTimeout", number(1000, 86_400_000), "120000", "Milliseconds without a heartbeat after which a client is forgotten.").live(),
-    Key::applied("subscriptionExpiredTimeout", number(1000, 86_400_000), "600000", "Milliseconds after which a subscription that is in no heartbeat any more is forgotten.").live(),
-    Key::applied("flushConsumerOffsetInterval", number(100, 600_000), "5000", "Milliseconds between two writes of the committed offsets to disk."),
+    Key::applied("flushConsumerOffsetInterval", number(100, 600_000), "5000", "Milliseconds between two writes of the committed offsets to disk.").live(),
     Key::applied("useServerSideResetOffset", FLAG, "true", "Whether an offset reset is done by the broker (also for groups that are offline), not by its consumers.").live(),
 
     // Store.
@@ -108,17 +100,22 @@ pub static KEYS: &[Key] = &[
     Key::applied("mappedFileSizeConsumeQueue", number(20, i32::MAX as i64), "6000000", "Bytes of one file of a consume queue, 20 bytes a message; an existing store keeps its own."),
     Key::applied("flushDiskType", Kind::Choice(&["ASYNC_FLUSH", "SYNC_FLUSH"]), "ASYNC_FLUSH", "Whether a send is answered once the message is on disk (SYNC_FLUSH), or before."),
     Key::applied("flushIntervalCommitLog", number(1, 60_000), "500", "Milliseconds between two flushes under ASYNC_FLUSH: what a power cut may cost.").own("200"),
-    Key::applied("syncFlushTimeout", number(1, 600_000), "5000", "Milliseconds a send waits for the disk under SYNC_FLUSH before it is answered FLUSH_DISK_TIMEOUT."),
+    Key::applied("syncFlushTimeout", number(1, 600_000), "5000", "Milliseconds a send waits for the disk under SYNC_FLUSH before it is answered FLUSH_DISK_TIMEOUT.").live(),
     Key::applied("maxMessageSize", number(1, 12 * 1024 * 1024), "4194304", "Most bytes of a message's body.").live(),
-    Key::applied("fileReservedTime", number(1, 876_000), "72", "Hours a file of the commit log is kept after its last message.").live(),
-    Key::applied("deleteWhen", TEXT, "04", "Hours of the day (local time, separated by ;) in which expired files are deleted.").live(),
+    Key::applied("fileReservedTime", number(1, 876_000), "72", "Hours a file of the commit log is kept after its last message."),
+    Key::applied("deleteWhen", Kind::Checked(|text| delete_hours(text).map(drop)), "04", "Hours of the day (local time, separated by ;) in which expired files are deleted."),
+    Key::applied("diskMaxUsedSpaceRatio", number(1, 99), "75", "Percent of the disk used at which expired files are deleted at any hour."),
+    Key::applied("diskSpaceCleanForciblyRatio", number(1, 99), "85", "Percent of the disk used at which the oldest files are deleted although they have not expired; only where this key is set."),
+    Key::applied("cleanFileForciblyEnable", FLAG, "true", "Whether diskSpaceCleanForciblyRatio may delete files that have not expired."),
+    Key::applied("diskSpaceWarningLevelRatio", number(1, 99), "90", "Percent of the disk used at which sends are refused; only where this key is set."),
+    Key::applied("accessMessageInMemoryMaxRatio", number(1, 90), "40", "Percent of the machine's memory that the newest messages are expected to be in."),
     Key::applied("messageIndexEnable", FLAG, "true", "Whether messages can be found by key and id."),
     Key::applied("maxHashSlotNum", number(1, 100_000_000), "5000000", "Hash slots of one index file; an existing store keeps its own."),
     Key::applied("maxIndexNum", number(2, 400_000_000), "20000000", "Entries of one index file; an existing store keeps its own."),
     Key::applied("maxMsgsNumBatch", number(1, 1024), "64", "Most messages a query by key is answered with.").live(),
     Key::applied("defaultQueryMaxNum", number(1, 1024), "32", "Most messages a query by unique key is answered with.").live(),
-    Key::applied("messageDelayLevel", TEXT, "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h", "Delay of each level, in s, m, h or d; stored messages follow a change."),
-    Key::applied("flushDelayOffsetInterval", number(100, 600_000), "10000", "Milliseconds between two writes of the delay levels' offsets to disk."),
+    Key::applied("messageDelayLevel", Kind::Checked(|text| delay_levels_ms(text).map(drop)), "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h", "Delay of each level, in s, m, h or d; stored messages follow a change."),
+    Key::applied("flushDelayOffsetInterval", number(100, 600_000), "10000", "Milliseconds between two writes of the delay levels' offsets to disk.").live(),
 
     // What guards the broker.
     Key::applied("configBlackList", TEXT, "configBlackList;brokerConfigPath", "Keys, separated by ;, that no request may change.").fixed(),
@@ -310,6 +307,7 @@ pub static KEYS: &[Key] = &[
     Key::nothing("loadBalancePollNameServerInterval", LONG, "30000", NETTY),
     Key::nothing("maxClientEventCount", LONG, "100", NETTY),
     Key::nothing("maxReconnectIntervalTimeSeconds", LONG, "60", NETTY),
+    Key::nothing("serverChannelMaxIdleTimeSeconds", LONG, "120", NETTY),
     Key::nothing("serverPooledByteBufAllocatorEnable", FLAG, "true", NETTY),
     Key::nothing("serverSocketBacklog", LONG, "1024", NETTY),
     Key::nothing("serverSocketRcvBufSize", LONG, "0", NETTY),
@@ -330,10 +328,13 @@ pub static KEYS: &[Key] = &[
     Key::nothing("enableRegisterProducer", FLAG, "true", OTHER),
     Key::nothing("flushConsumerOffsetHistoryInterval", LONG, "60000", OTHER),
     Key::nothing("forwardTimeout", LONG, "3000", OTHER),
+    Key::nothing("notifyConsumerIdsChangedEnable", FLAG, "true", OTHER),
     Key::nothing("persistConsumerOffsetIncrementally", FLAG, "false", OTHER),
     Key::nothing("realTimeNotifyConsumerChange", FLAG, "true", OTHER),
     Key::nothing("rejectPullConsumerEnable", FLAG, "false", OTHER),
+    Key::nothing("startAcceptSendRequestTimeStamp", LONG, "0", OTHER),
     Key::nothing("storeReplyMessageEnable", FLAG, "true", OTHER),
+    Key::nothing("subscriptionExpiredTimeout", LONG, "600000", OTHER),
     Key::nothing("useStaticSubscription", FLAG, "false", OTHER),
 
     // POP consumption is not built yet.
@@ -463,11 +464,9 @@ pub static KEYS: &[Key] = &[
 
     // It tunes how the Java broker maps, flushes, cleans and reads its files; rmq has one way.
     Key::nothing("accessMessageInMemoryHotRatio", LONG, "26", STORE),
-    Key::nothing("accessMessageInMemoryMaxRatio", LONG, "40", STORE),
     Key::nothing("autoMessageVersionOnTopicLen", FLAG, "true", STORE),
     Key::nothing("checkCRCOnRecover", FLAG, "true", STORE),
     Key::nothing("checkCommitLogOffsetOnRecover", FLAG, "false", STORE),
-    Key::nothing("cleanFileForciblyEnable", FLAG, "true", STORE),
     Key::nothing("cleanResourceInterval", LONG, "10000", STORE),
     Key::nothing("cleanSwapedMapInterval", LONG, "300000", STORE),
     Key::nothing("commitCommitLogLeastPages", LONG, "4", STORE),
@@ -485,9 +484,6 @@ pub static KEYS: &[Key] = &[
     Key::nothing("deleteFileBatchMax", LONG, "10", STORE),
     Key::nothing("destroyMapedFileIntervalForcibly", LONG, "120000", STORE),
     Key::nothing("diskFallRecorded", FLAG, "true", STORE),
-    Key::nothing("diskMaxUsedSpaceRatio", LONG, "75", STORE),
-    Key::nothing("diskSpaceCleanForciblyRatio", LONG, "85", STORE),
-    Key::nothing("diskSpaceWarningLevelRatio", LONG, "90", STORE),
     Key::nothing("dispatchCqCacheNum", LONG, "4096", STORE),
     Key::nothing("dispatchFromSenderThread", FLAG, "false", STORE),
     Key::nothing("enableAcceleratedRecovery", FLAG, "false", STORE),
@@ -524,8 +520,11 @@ pub static KEYS: &[Key] = &[
     Key::nothing("maxRecoveryCommitlogFiles", LONG, "30", STORE),
     Key::nothing("maxTopicLength", LONG, "127", STORE),
     Key::nothing("maxTransferBytesOnMessageInDisk", LONG, "65536", STORE),
+    Key::nothing("maxTransferBytesOnMessageInMemory", LONG, "262144", STORE),
     Key::nothing("maxTransferCountOnMessageInDisk", LONG, "8", STORE),
+    Key::nothing("maxTransferCountOnMessageInMemory", LONG, "32", STORE),
     Key::nothing("messageIndexSafe", FLAG, "false", STORE),
+    Key::nothing("pullBatchMaxMessageCount", LONG, "160", STORE),
     Key::nothing("putConsumeQueueDataByFileChannel", FLAG, "true", STORE),
     Key::nothing("putMessageTimeout", LONG, "8000", STORE),
     Key::nothing("putMsgIndexHightWater", LONG, "600000", STORE),
@@ -549,6 +548,10 @@ pub static KEYS: &[Key] = &[
     Key::nothing("wakeFlushWhenPutMessage", FLAG, "false", STORE),
     Key::nothing("warmMapedFileEnable", FLAG, "false", STORE),
     Key::nothing("writeWithoutMmap", FLAG, "false", STORE),
+
+    // The topics named after cluster and broker can always be written and read.
+    Key::nothing("brokerTopicEnable", FLAG, "true", TEMPLATES),
+    Key::nothing("clusterTopicEnable", FLAG, "true", TEMPLATES).fixed(),
 
     // Rmq has no thread pool and no queue for each kind of request: a connection is served where it is read.
     Key::nothing("ackMessageThreadPoolNums", LONG, "16", THREADS),
@@ -627,6 +630,7 @@ pub static KEYS: &[Key] = &[
     Key::nothing("timerWheelSnapshotIntervalMs", LONG, "10000", TIMER),
 
     // Transactions are not built yet.
+    Key::nothing("rejectTransactionMessage", FLAG, "false", TRANSACTION),
     Key::nothing("transWriteOriginTransHalfEnable", FLAG, "true", TRANSACTION),
     Key::nothing("transactionCheckInterval", LONG, "30000", TRANSACTION),
     Key::nothing("transactionCheckMax", LONG, "15", TRANSACTION),

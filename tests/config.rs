@@ -3,15 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use rmq::broker::config::keys::KEYS;
-use rmq::broker::config::{Addresses, Config, Given, Machine, broker_options, load, saved_file, store_root};
+use rmq::broker::config::{Addresses, Config, Machine, broker_options, load, saved_file, store_root};
 use rmq::broker::options::BrokerOptions;
+use rmq::namesrv;
 use rmq::protocol::code::response;
-use rmq::protocol::settings::{Format, Settings, sample};
+use rmq::protocol::settings::{Folders, Format, Given, Key, Settings, sample};
 
 fn machine(folder: &Path) -> Machine {
-    Machine {
+    let folders = Folders {
         home: folder.join("home"),
         data: folder.join("data"),
+    };
+    Machine {
+        folders,
         host: "quokka.example.org".to_owned(),
     }
 }
@@ -61,7 +65,7 @@ fn each_source_beats_the_weaker_ones() {
         file: Some(&file),
         set: &set,
         flags: &flags,
-        namesrv_addr: Some("env:1"),
+        environment: Some(("namesrvAddr", "NAMESRV_ADDR", "env:1")),
     };
     let settings = load(&given, &machine).expect("a good configuration");
     let seen = [
@@ -82,7 +86,7 @@ fn each_source_beats_the_weaker_ones() {
     ];
     assert_eq!(seen, expected);
     assert_eq!(
-        store_root(&settings, &machine),
+        store_root(&settings, &machine.folders),
         root,
         "a saved path moves no store"
     );
@@ -92,7 +96,7 @@ fn each_source_beats_the_weaker_ones() {
 fn the_environment_names_the_name_servers_only_where_nothing_else_does() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let given = Given {
-        namesrv_addr: Some("a:9876;b:9876"),
+        environment: Some(("namesrvAddr", "NAMESRV_ADDR", "a:9876;b:9876")),
         ..Given::default()
     };
     let settings = load(&given, &machine(folder.path())).expect("a good configuration");
@@ -119,7 +123,7 @@ fn apaches_own_broker_conf_finds_its_store_and_its_clients() {
     .map(|key| settings.get(key));
     assert_eq!(values, ["broker-a", "48", "0.0.0.0", "10911", "500"]);
     assert_eq!(
-        store_root(&settings, &machine(Path::new("/m"))),
+        store_root(&settings, &machine(Path::new("/m")).folders),
         Path::new("/m/home/store")
     );
     assert!(settings.unknown().is_empty());
@@ -131,7 +135,7 @@ fn without_a_properties_file_rmqs_own_defaults_hold() {
     let values = ["bindAddress", "flushIntervalCommitLog"].map(|key| settings.get(key));
     assert_eq!(values, ["127.0.0.1", "200"]);
     assert_eq!(
-        store_root(&settings, &machine(Path::new("/m"))),
+        store_root(&settings, &machine(Path::new("/m")).folders),
         Path::new("/m/data/rmq/store")
     );
 }
@@ -338,32 +342,67 @@ fn secrets_are_in_no_answer() {
 }
 
 #[test]
-fn no_key_stands_twice_in_the_table_and_every_default_is_a_good_value() {
-    let mut names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
-    names.sort_unstable();
-    assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
-    for key in KEYS {
-        for default in [Some(key.default), key.own].into_iter().flatten() {
-            assert_eq!(key.check(default), Ok(default.to_owned()), "{}", key.name);
+fn no_key_stands_twice_in_a_table_and_every_default_is_a_good_value() {
+    for keys in [KEYS, namesrv::config::KEYS] {
+        let mut names: Vec<&str> = keys.iter().map(|key| key.name).collect();
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+        for key in keys {
+            for default in [Some(key.default), key.own].into_iter().flatten() {
+                assert_eq!(key.check(default), Ok(default.to_owned()), "{}", key.name);
+            }
         }
     }
 }
 
+#[test]
+fn a_name_server_reads_its_own_keys_and_what_requests_saved() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let machine = machine(folder.path());
+    write(
+        &machine.folders.data.join("rmq/namesrv/namesrv.properties"),
+        "waitSecondsForService=9\nlistenPort=1\n",
+    );
+    let set = ["listenPort=19876".to_owned()];
+    let settings = namesrv::config::load(
+        &Given {
+            set: &set,
+            ..Given::default()
+        },
+        &machine.folders,
+    )
+    .expect("good");
+    let values = ["listenPort", "waitSecondsForService", "bindAddress"].map(|key| settings.get(key));
+    assert_eq!(values, ["19876", "9", "127.0.0.1"]);
+    let error = load_file("namesrv.conf", "enableControllerInNamesrv=true").expect("unknown to a broker");
+    assert_eq!(error.unknown().len(), 1);
+}
+
+const BROKER: &str = "Configuration of an rmq broker: every key that does something, at its default.\n\
+                      Take away the # in front of a key to change it. `rmq broker config` shows what holds and why.";
+const NAMESRV: &str = "Configuration of an rmq name server: every key that does something, at its default.\n\
+                       Take away the # in front of a key to change it.";
+
 /// `RMQ_UPDATE=1 cargo test --test config` writes the files anew.
 #[test]
 fn the_sample_files_are_current() {
-    let heading = "Configuration of an rmq broker: every key that does something, at its default.\n\
-                   Take away the # in front of a key to change it. `rmq broker config` shows what holds and why.";
-    for (name, format) in [("broker.conf", Format::Properties), ("broker.toml", Format::Toml)] {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name);
-        let expected = sample(KEYS, format, heading);
-        if std::env::var_os("RMQ_UPDATE").is_some() {
-            write(&file, &expected);
+    let servers: [(&str, &'static [Key], &str); 2] = [
+        ("broker", KEYS, BROKER),
+        ("namesrv", namesrv::config::KEYS, NAMESRV),
+    ];
+    for (server, keys, heading) in servers {
+        for (extension, format) in [("conf", Format::Properties), ("toml", Format::Toml)] {
+            let name = format!("conf/{server}.{extension}");
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(&name);
+            let expected = sample(keys, format, heading);
+            if std::env::var_os("RMQ_UPDATE").is_some() {
+                write(&file, &expected);
+            }
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            assert!(
+                text == expected,
+                "{name} is out of date: RMQ_UPDATE=1 cargo test --test config"
+            );
         }
-        let text = std::fs::read_to_string(&file).unwrap_or_default();
-        assert!(
-            text == expected,
-            "conf/{name} is out of date: RMQ_UPDATE=1 cargo test --test config"
-        );
     }
 }

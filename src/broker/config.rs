@@ -9,133 +9,49 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::broker::admin::AdminOptions;
 use crate::broker::options::BrokerOptions;
 use crate::broker::refusal::Refusal;
-use crate::protocol::code::response;
-use crate::protocol::properties;
 use crate::protocol::request::body::DataVersion;
-use crate::protocol::settings::{self, BadSetting, Change, Defaults, Settings, Source};
+use crate::protocol::settings::{self, BadSetting, Changed, Folders, Given, Settings};
 use keys::KEYS;
-
-/// What the caller was given on its command line and found in its environment.
-#[derive(Clone, Debug, Default)]
-pub struct Given<'a> {
-    /// `-c FILE`.
-    pub file: Option<&'a Path>,
-    /// Each `--set key=value`.
-    pub set: &'a [String],
-    /// Flags that stand for a key: the key, the flag, the value.
-    pub flags: &'a [(&'static str, &'static str, String)],
-    /// The variable `NAMESRV_ADDR`.
-    pub namesrv_addr: Option<&'a str>,
-}
 
 /// What only this machine knows.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    /// The user's home folder, `$HOME` in the value of a path.
-    pub home: PathBuf,
-    /// The user's folder for data (XDG), `$DATA` in the value of a path.
-    pub data: PathBuf,
+    pub folders: Folders,
     /// The host name.
     pub host: String,
 }
 
-/// Why the broker does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    #[error("{path}: {error}", path = path.display())]
-    Read { path: PathBuf, error: io::Error },
-    #[error(transparent)]
-    Bad(#[from] BadSetting),
-}
-
-/// Lays all sources over each other: default, `NAMESRV_ADDR`, file, what requests saved in the store, `--set`, flags.
-pub fn load(given: &Given<'_>, machine: &Machine) -> Result<Settings, ConfigError> {
-    let apache = given.file.is_some_and(|file| !settings::is_toml(file));
-    let mut settings = Settings::new(KEYS, if apache { Defaults::Apache } else { Defaults::Own });
-    if let Some(address) = given.namesrv_addr.filter(|address| !address.trim().is_empty()) {
-        settings.set("namesrvAddr", address, &Source::Environment("NAMESRV_ADDR"))?;
-    }
-    if let Some(file) = given.file {
-        settings.layer(
-            &settings::read_file_text(file, &read(file)?)?,
-            &Source::File(file.into()),
-        )?;
-    }
-    let mut decided = settings.clone();
-    lay_command_line(&mut decided, given)?;
-    lay_saved(&mut settings, &saved_file(&store_root(&decided, machine)))?;
-    lay_command_line(&mut settings, given)?;
+/// Reads the configuration of a broker.
+///
+/// # Errors
+/// The first value that cannot be taken, and where it stands.
+pub fn load(given: &Given<'_>, machine: &Machine) -> Result<Settings, BadSetting> {
+    let saved = |settings: &Settings| saved_file(&store_root(settings, &machine.folders));
+    let mut settings = settings::load(KEYS, given, saved, |path| fs::read_to_string(path))?;
     let name = machine
         .host
         .split('.')
         .next()
         .filter(|name| !name.is_empty())
-        .unwrap_or("broker")
-        .to_owned();
-    settings.derive("brokerName", name);
+        .unwrap_or("broker");
+    settings.derive("brokerName", name.to_owned());
     Ok(settings)
 }
 
-/// Where the store lies, with `$HOME`, `$DATA` and `~` at the front of the path filled in.
-pub fn store_root(settings: &Settings, machine: &Machine) -> PathBuf {
-    expand(settings.get("storePathRootDir"), machine)
+/// Where the store lies.
+pub fn store_root(settings: &Settings, folders: &Folders) -> PathBuf {
+    folders.expand(settings.get("storePathRootDir"))
 }
 
 /// Where the broker of this store keeps what request 25 changed.
 pub fn saved_file(root: &Path) -> PathBuf {
     root.join("rmq").join("broker.properties")
-}
-
-fn lay_command_line(settings: &mut Settings, given: &Given<'_>) -> Result<(), BadSetting> {
-    for text in given.set {
-        settings.set_text(text)?;
-    }
-    for (key, flag, value) in given.flags {
-        settings.set(key, value, &Source::Flag(flag))?;
-    }
-    Ok(())
-}
-
-/// Requests may not change every key, so neither may a file that only requests write.
-fn lay_saved(settings: &mut Settings, file: &Path) -> Result<(), ConfigError> {
-    if !file.exists() {
-        return Ok(());
-    }
-    let mut saved = settings::read_file_text(file, &read(file)?)?;
-    saved.retain(|assignment| {
-        settings
-            .key(&assignment.key)
-            .is_none_or(|key| key.change != Change::Never)
-    });
-    Ok(settings.layer(&saved, &Source::Saved(file.into()))?)
-}
-
-fn read(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|error| ConfigError::Read {
-        path: path.to_owned(),
-        error,
-    })
-}
-
-fn expand(path: &str, machine: &Machine) -> PathBuf {
-    let folders = [
-        ("$HOME", &machine.home),
-        ("~", &machine.home),
-        ("$DATA", &machine.data),
-    ];
-    let mut below = folders
-        .iter()
-        .filter_map(|(prefix, folder)| Some((path.strip_prefix(prefix)?, folder)));
-    match below.find(|(rest, _)| rest.is_empty() || rest.starts_with('/')) {
-        Some((rest, folder)) => folder.join(rest.trim_start_matches('/')),
-        None => PathBuf::from(path),
-    }
 }
 
 /// Where a broker is reached, known once its listener is bound.
@@ -266,15 +182,6 @@ struct State {
     version: DataVersion,
 }
 
-/// What a request changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changed {
-    /// Names of the keys whose new value holds at once.
-    pub live: Vec<&'static str>,
-    /// Names of the keys whose new value holds from the next start.
-    pub at_restart: Vec<&'static str>,
-}
-
 impl Config {
     /// The configuration of a broker whose store lies in `root`.
     pub fn new(settings: Settings, root: &Path, now_ms: i64) -> Config {
@@ -304,47 +211,17 @@ impl Config {
     /// # Errors
     /// 16 for a key that no request may change, 29 for an unknown key or a bad value, 1 for a text that is none.
     pub fn change(&self, text: &str, now_ms: i64) -> Result<Changed, Refusal> {
-        let bad_text = |bad| Refusal::new(response::SYSTEM_ERROR, format!("string2Properties error: {bad}"));
-        let assignments = properties::parse(text).map_err(bad_text)?;
         let mut state = self.lock();
-        let black_list = state.settings.get("configBlackList");
-        let mut changed = Changed {
-            live: Vec::new(),
-            at_restart: Vec::new(),
-        };
-        for assignment in &assignments {
-            let name = assignment.key.as_str();
-            if ALWAYS_BLACK.contains(&name) || black_list.split(';').any(|black| black.trim() == name) {
-                return Err(Refusal::new(
-                    response::NO_PERMISSION,
-                    "Can not update config in black list.",
-                ));
-            }
-            let key = state.settings.key(name).ok_or_else(|| unknown_key(name))?;
-            match key.change {
-                Change::Live => changed.live.push(key.name),
-                Change::Restart => changed.at_restart.push(key.name),
-                Change::Never => {
-                    let remark = format!("{name} can not be changed by a request.");
-                    return Err(Refusal::new(response::NO_PERMISSION, remark));
-                }
-            }
-        }
-        let mut settings = state.settings.clone();
-        let bad_value = |bad: BadSetting| Refusal::new(response::INVALID_PARAMETER, bad.to_string());
-        settings
-            .layer(&assignments, &Source::Saved(Arc::from(self.saved.as_path())))
-            .map_err(bad_value)?;
-        state.settings = settings;
-        state.version.counter += 1;
-        state.version.timestamp = now_ms;
+        let changed = state.settings.change(text, &ALWAYS_BLACK, &self.saved);
+        let changed = changed.map_err(|bad| Refusal::new(bad.code(), bad.to_string()))?;
+        state.version.advance(now_ms);
         Ok(changed)
     }
 
     /// Writes what requests changed beside the store; when this returns, the new version survives a power failure.
     /// Called by one loop only.
     pub fn save(&self) -> io::Result<()> {
-        let text = self.saved_text();
+        let text = self.lock().settings.saved_text();
         let folder = self
             .saved
             .parent()
@@ -358,18 +235,6 @@ impl Config {
         File::open(folder)?.sync_all()
     }
 
-    fn saved_text(&self) -> String {
-        let state = self.lock();
-        let mut text = String::from(
-            "# Changed by requests while the broker ran; stronger than its configuration file.\n",
-        );
-        let saved = |name| matches!(state.settings.source(name), Source::Saved(_));
-        for key in KEYS.iter().filter(|key| saved(key.name)) {
-            properties::write(key.name, state.settings.get(key.name), &mut text);
-        }
-        text
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state
             .lock()
@@ -379,9 +244,3 @@ impl Config {
 
 /// Keys that Apache lets nobody change, whatever `configBlackList` says.
 const ALWAYS_BLACK: [&str; 3] = ["brokerConfigPath", "rocketmqHome", "configBlackList"];
-
-fn unknown_key(name: &str) -> Refusal {
-    let hint = settings::nearest(KEYS, name).map_or(String::new(), |near| format!(" (did you mean {near}?)"));
-    let name: String = name.chars().take(64).collect();
-    Refusal::new(response::INVALID_PARAMETER, format!("unknown key {name}{hint}"))
-}

@@ -521,7 +521,7 @@ impl Stats {
         let sampled = self.sampled.lock().expect("nothing panics while it samples");
         let rates = |of: fn(&Totals) -> u64| {
             let rate = |seconds| rate_over(&sampled.totals, &now, seconds, of);
-            format!("{} {} {}", rate(10), rate(60), rate(600))
+            format!("{:?} {:?} {:?}", rate(10), rate(60), rate(600))
         };
         let average = if puts.messages == 0 {
             0.0
@@ -542,7 +542,7 @@ impl Stats {
             ),
             ("putMessageSizeTotal", puts.bytes.to_string()),
             ("putMessageDistributeTime", self.put_latency.distribution()),
-            ("putMessageAverageSize", average.to_string()),
+            ("putMessageAverageSize", format!("{average:?}")),
             (
                 "getMessageEntireTimeMax",
                 self.get_max_ms.load(Relaxed).to_string(),
@@ -658,8 +658,8 @@ mod tests {
     fn the_rates_of_the_broker_are_three_numbers() {
         let stats = busy();
         let now = START + 20_000;
-        assert_eq!(runtime(&stats, now, "putTps"), "10 10 10");
-        assert_eq!(runtime(&stats, now, "getTotalTps"), "6 6 6");
+        assert_eq!(runtime(&stats, now, "putTps"), "10.0 10.0 10.0");
+        assert_eq!(runtime(&stats, now, "getTotalTps"), "6.0 6.0 6.0");
         assert_eq!(runtime(&stats, now, "putMessageTimesTotal"), "200");
         assert_eq!(
             runtime(&stats, now, "runtime"),

@@ -1,1 +1,3 @@
-//! placeholder
+//! The name server: routes to brokers, kept in memory.
+
+pub mod config;

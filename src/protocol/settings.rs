@@ -7,9 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::code::response;
 use super::properties::{self, Assignment, BadText};
 
 /// What values a key takes.
@@ -226,6 +228,80 @@ pub enum BadSetting {
     Text { path: PathBuf, bad: BadText },
     #[error("--set {0}: expected key=value")]
     NotAssignment(String),
+    #[error("{path}: {error}", path = path.display())]
+    Unreadable { path: PathBuf, error: String },
+}
+
+/// What a server was given on its command line and found in its environment.
+#[derive(Clone, Debug, Default)]
+pub struct Given<'a> {
+    /// A key that an environment variable stands for: the key, the variable, its value.
+    pub environment: Option<(&'static str, &'static str, &'a str)>,
+    /// `-c FILE`.
+    pub file: Option<&'a Path>,
+    /// Each `--set key=value`.
+    pub set: &'a [String],
+    /// Flags that stand for a key: the key, the flag, the value.
+    pub flags: &'a [(&'static str, &'static str, String)],
+}
+
+/// The user's folders, which values of paths may begin with.
+#[derive(Clone, Debug)]
+pub struct Folders {
+    /// `$HOME` or `~`.
+    pub home: PathBuf,
+    /// `$DATA`: where the user's programs keep their data (XDG).
+    pub data: PathBuf,
+}
+
+impl Folders {
+    /// The path with the folder at its front filled in.
+    pub fn expand(&self, path: &str) -> PathBuf {
+        let folders = [("$HOME", &self.home), ("~", &self.home), ("$DATA", &self.data)];
+        let mut below = folders
+            .iter()
+            .filter_map(|(name, folder)| Some((path.strip_prefix(name)?, folder)));
+        match below.find(|(rest, _)| rest.is_empty() || rest.starts_with('/')) {
+            Some((rest, folder)) => folder.join(rest.trim_start_matches('/')),
+            None => PathBuf::from(path),
+        }
+    }
+}
+
+/// Lays all sources over each other: default, environment, file, what requests saved, `--set`, flags. Which file holds
+/// what requests saved depends on the other sources. `read` reads a file.
+///
+/// # Errors
+/// The first value that cannot be taken, and where it stands.
+pub fn load(
+    keys: &'static [Key],
+    given: &Given<'_>,
+    saved_file: impl Fn(&Settings) -> PathBuf,
+    read: impl Fn(&Path) -> io::Result<String>,
+) -> Result<Settings, BadSetting> {
+    let apache = given.file.is_some_and(|file| !is_toml(file));
+    let mut settings = Settings::new(keys, if apache { Defaults::Apache } else { Defaults::Own });
+    if let Some((key, variable, value)) = given.environment {
+        settings.set(key, value, &Source::Environment(variable))?;
+    }
+    let unreadable = |path: &Path, error: io::Error| BadSetting::Unreadable {
+        path: path.into(),
+        error: error.to_string(),
+    };
+    if let Some(file) = given.file {
+        let text = read(file).map_err(|error| unreadable(file, error))?;
+        settings.layer(&read_file_text(file, &text)?, &Source::File(file.into()))?;
+    }
+    let mut decided = settings.clone();
+    decided.lay_command_line(given)?;
+    let saved = saved_file(&decided);
+    match read(&saved) {
+        Ok(text) => settings.layer_saved(read_file_text(&saved, &text)?, &saved)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(unreadable(&saved, error)),
+    }
+    settings.lay_command_line(given)?;
+    Ok(settings)
 }
 
 /// A key that the table does not have. Apache ignores such keys, so they are a warning and not an error.
@@ -329,6 +405,16 @@ impl Settings {
         )
     }
 
+    fn lay_command_line(&mut self, given: &Given<'_>) -> Result<(), BadSetting> {
+        for text in given.set {
+            self.set_text(text)?;
+        }
+        for (key, flag, value) in given.flags {
+            self.set(key, value, &Source::Flag(flag))?;
+        }
+        Ok(())
+    }
+
     /// Takes `key=value` as `--set` gives it.
     pub fn set_text(&mut self, text: &str) -> Result<(), BadSetting> {
         let (key, value) = text
@@ -417,6 +503,68 @@ impl Settings {
         all.iter()
             .for_each(|(name, value)| properties::write(name, value, &mut text));
         text
+    }
+
+    /// Takes the properties text of a request, all of it or nothing. `saved` is the file that the server keeps such
+    /// changes in. Beside the keys that no request may change, those of `configBlackList` are refused, and `forbidden`.
+    ///
+    /// # Errors
+    /// See [`BadChange`]; then nothing has changed.
+    pub fn change(&mut self, text: &str, forbidden: &[&str], saved: &Path) -> Result<Changed, BadChange> {
+        let assignments = properties::parse(text).map_err(BadChange::Text)?;
+        let black_list = self.get("configBlackList");
+        let mut changed = Changed {
+            live: Vec::new(),
+            at_restart: Vec::new(),
+        };
+        for assignment in &assignments {
+            let name = assignment.key.as_str();
+            if forbidden.contains(&name) || black_list.split(';').any(|black| black.trim() == name) {
+                return Err(BadChange::BlackListed);
+            }
+            let key = self.key(name).ok_or_else(|| self.unknown_change(name))?;
+            match key.change {
+                Change::Live => changed.live.push(key.name),
+                Change::Restart => changed.at_restart.push(key.name),
+                Change::Never => return Err(BadChange::Fixed(key.name)),
+            }
+        }
+        let mut settings = self.clone();
+        settings
+            .layer(&assignments, &Source::Saved(saved.into()))
+            .map_err(BadChange::Value)?;
+        *self = settings;
+        Ok(changed)
+    }
+
+    fn unknown_change(&self, name: &str) -> BadChange {
+        const SHOWN_MAX: usize = 64;
+        BadChange::Unknown {
+            key: name.chars().take(SHOWN_MAX).collect(),
+            nearest: nearest(self.keys, name),
+        }
+    }
+
+    /// The values that requests have set, as the file that keeps them is written.
+    pub fn saved_text(&self) -> String {
+        let mut text = String::from(
+            "# Changed by requests while the server ran; stronger than its configuration file.\n",
+        );
+        let saved = self
+            .set
+            .iter()
+            .filter(|(_, setting)| matches!(setting.source, Source::Saved(_)));
+        saved.for_each(|(name, setting)| properties::write(name, &setting.value, &mut text));
+        text
+    }
+
+    /// Lays what requests have set in an earlier run. A request may not change every key, so neither may this file.
+    fn layer_saved(&mut self, mut assignments: Vec<Assignment>, saved: &Path) -> Result<(), BadSetting> {
+        assignments.retain(|assignment| {
+            self.key(&assignment.key)
+                .is_none_or(|key| key.change != Change::Never)
+        });
+        self.layer(&assignments, &Source::Saved(saved.into()))
     }
 
     /// The value of a key as anybody may see it.
@@ -568,6 +716,44 @@ fn toml_scalar(value: &toml::de::DeValue<'_>) -> Option<String> {
         }
         DeValue::Datetime(_) | DeValue::Table(_) => return None,
     })
+}
+
+/// What a request changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// Names of the keys whose new value holds at once.
+    pub live: Vec<&'static str>,
+    /// Names of the keys whose new value holds from the next start.
+    pub at_restart: Vec<&'static str>,
+}
+
+/// Why a request changes nothing (25, 318).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadChange {
+    #[error("string2Properties error: {0}")]
+    Text(BadText),
+    #[error("Can not update config in black list.")]
+    BlackListed,
+    #[error("{0} can not be changed by a request.")]
+    Fixed(&'static str),
+    #[error("unknown key {key}{hint}", hint = nearest.map_or(String::new(), |near| format!(" (did you mean {near}?)")))]
+    Unknown {
+        key: String,
+        nearest: Option<&'static str>,
+    },
+    #[error(transparent)]
+    Value(BadSetting),
+}
+
+impl BadChange {
+    /// The code that the request is answered with; the text above is the remark.
+    pub fn code(&self) -> i32 {
+        match self {
+            BadChange::Text(_) => response::SYSTEM_ERROR,
+            BadChange::BlackListed | BadChange::Fixed(_) => response::NO_PERMISSION,
+            BadChange::Unknown { .. } | BadChange::Value(_) => response::INVALID_PARAMETER,
+        }
+    }
 }
 
 /// How a sample file is written.

@@ -1,0 +1,537 @@
+//! A store's life: opening and recovering it, the threads behind it, the checkpoint, the clean stop.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::allocator::Allocator;
+use super::bell::Bell;
+use super::checkpoint::{ApacheTimes, Checkpoint, Marks};
+use super::commit_log::{CommitLog, Staging};
+use super::consume_queue::{ENTRY_BYTES, Queues};
+use super::disk::{Disk, LockError, Way};
+use super::error::{OpenError, StoreError};
+use super::flusher::Flusher;
+use super::options::{Background, FlushMode, SEGMENT_BYTES, StoreOptions};
+use super::recovery::{self, Cut, Flushed, RecoveryReport};
+use super::segment::{self, Segment};
+use super::segments::{Family, Segments};
+use super::{Clock, EntryOf, Store};
+
+/// How often the disk is looked at, and the checkpoint written while there is something new.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Log bytes after which the queues are synced whatever the time: bounds what a start has to walk.
+const DISPATCH_BYTES_MAX: u64 = 64 << 20;
+/// Checkpoints between two syncs of the queues.
+const QUEUE_SYNC_ROUNDS: u32 = 5;
+/// Record begins remembered for the check at the next start.
+const BEGINS_MAX: usize = 64;
+
+/// The store's loops, and what they share.
+pub(super) struct Threads {
+    /// The loops end.
+    stopping: AtomicBool,
+    /// Wakes the loop that keeps the checkpoint.
+    pub keep_bell: Arc<Bell>,
+    handles: Mutex<Vec<JoinHandle<()>>>,
+    keeping: Mutex<Keeping>,
+}
+
+/// What the checkpoint's owner keeps between its steps.
+struct Keeping {
+    checkpoint: Checkpoint,
+    marks: Marks,
+    times: ApacheTimes,
+    /// Begins of records, ascending.
+    begins: Vec<u64>,
+    rounds: u32,
+    /// Held until the store is dropped.
+    lock: Option<Box<dyn Send + Sync>>,
+}
+
+/// What opening the files came to.
+struct Recovered {
+    log: Segments,
+    queues: Queues,
+    report: RecoveryReport,
+    last_store_time: i64,
+    times: ApacheTimes,
+    marks: Marks,
+}
+
+impl Store {
+    /// Opens a store, creating what is missing and recovering what a crash left, and starts its threads.
+    ///
+    /// # Errors
+    /// [`OpenError`]: another process has the store open, a file contradicts the configuration, or the disk refuses.
+    pub fn open(
+        options: StoreOptions,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        entry_of: EntryOf,
+    ) -> Result<Arc<Store>, OpenError> {
+        options.check()?;
+        let root = &options.root;
+        for folder in [root.clone(), root.join("rmq"), options.commit_log_folder()] {
+            disk.create_folder(&folder).map_err(OpenError::io(&folder))?;
+        }
+        let lock = disk.lock(&root.join("lock")).map_err(|error| match error {
+            LockError::Held(pid) => OpenError::InUse {
+                root: root.clone(),
+                pid: holder(&*disk, root, pid),
+            },
+            LockError::Io(source) => OpenError::Io {
+                path: root.join("lock"),
+                source,
+            },
+        })?;
+        let (checkpoint, times, marks) = Checkpoint::open(&*disk, root)?;
+        let recovered = recover(&*disk, &options, &entry_of, times, marks)?;
+        let keeping = Keeping {
+            checkpoint,
+            marks: recovered.marks,
+            times: recovered.times,
+            begins: vec![recovered.marks.recheck_from],
+            rounds: 0,
+            lock: Some(lock),
+        };
+        let store = Store {
+            resident_bytes: options.resident_bytes.unwrap_or_else(default_resident_bytes),
+            log: CommitLog::new(
+                recovered.log,
+                recovered.report.end,
+                recovered.last_store_time,
+                options.is_sync(),
+                entry_of.clone(),
+            ),
+            queues: recovered.queues,
+            allocator: Allocator::new(options.log_step_bytes),
+            flusher: Flusher::default(),
+            flushing: Mutex::new(Staging::default()),
+            staging_room: Notify::new(),
+            background: Threads {
+                stopping: AtomicBool::new(false),
+                keep_bell: Arc::default(),
+                handles: Mutex::default(),
+                keeping: Mutex::new(keeping),
+            },
+            holes: recovered.report.holes.clone(),
+            report: recovered.report,
+            options,
+            disk,
+            clock,
+            entry_of,
+        };
+        store
+            .flusher
+            .flushed_time
+            .store(recovered.last_store_time, Ordering::Release);
+        store.begin()?;
+        let store = Arc::new(store);
+        if store.options.background == Background::Threads {
+            store.start_threads();
+        }
+        Ok(store)
+    }
+
+    /// Marks the store as in use, makes the first room, and writes the first checkpoint.
+    fn begin(&self) -> Result<(), OpenError> {
+        let abort = self.options.root.join("abort");
+        self.disk
+            .replace(&abort, std::process::id().to_string().as_bytes())
+            .map_err(OpenError::io(&abort))?;
+        self.allocate_step();
+        self.write_checkpoint(false)
+            .map_err(OpenError::io(&self.options.root.join("rmq/checkpoint")))
+    }
+
+    fn start_threads(self: &Arc<Store>) {
+        let interval = match self.options.flush {
+            FlushMode::Async { interval } => interval,
+            FlushMode::Sync => Duration::from_secs(1),
+        };
+        let loops: [(&str, &Arc<Bell>, Duration, Step); 3] = [
+            ("rmq-flush", &self.flusher.bell, interval, |store| {
+                store.flush_step();
+            }),
+            (
+                "rmq-allocate",
+                &self.allocator.bell,
+                LOOK_EVERY,
+                Store::allocate_step,
+            ),
+            (
+                "rmq-keep",
+                &self.background.keep_bell,
+                LOOK_EVERY,
+                Store::keep_step,
+            ),
+        ];
+        let mut handles = self
+            .background
+            .handles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (name, bell, interval, step) in loops {
+            // Between its steps a loop holds no store, so that a store can be dropped.
+            let (store, bell) = (Arc::downgrade(self), bell.clone());
+            let body = move || {
+                loop {
+                    bell.wait(interval);
+                    match store.upgrade() {
+                        Some(store) if !store.background.stopping.load(Ordering::Acquire) => step(&store),
+                        _ => return,
+                    }
+                }
+            };
+            let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+            handles.push(spawned.expect("the system can start a thread"));
+        }
+    }
+
+    /// One round of the checkpoint's loop.
+    fn keep_step(&self) {
+        if let Err(error) = self.checkpoint_step() {
+            tracing::error!(%error, "the checkpoint was not written; the next start has more to check");
+        }
+    }
+
+    /// Writes down what has reached the disk since the last time; now and then syncs the queues first.
+    ///
+    /// # Errors
+    /// What the disk said. Nothing is lost by it but time at the next start.
+    pub fn checkpoint_step(&self) -> io::Result<()> {
+        if self.log.failure().is_some() {
+            return Ok(());
+        }
+        let due = {
+            let mut keeping = self.keeping();
+            keeping.rounds += 1;
+            keeping.rounds >= QUEUE_SYNC_ROUNDS
+                || self.log.flushed.get() - keeping.marks.dispatched >= DISPATCH_BYTES_MAX
+        };
+        self.write_checkpoint(due)
+    }
+
+    fn write_checkpoint(&self, sync_queues: bool) -> io::Result<()> {
+        let mut keeping = self.keeping();
+        // The time first: it may be older than the offset, never younger.
+        let flushed_time = self.flusher.flushed_time.load(Ordering::Acquire);
+        let flushed = self.log.flushed.get();
+        if sync_queues {
+            // Whatever has a place below `flushed` is published once the section has been left.
+            drop(self.log.head());
+            for queue in self.queues.all() {
+                queue.sync(&*self.disk)?;
+            }
+            keeping.marks.dispatched = flushed;
+            keeping.times.queues = flushed_time;
+            keeping.rounds = 0;
+        }
+        keeping.marks.flushed = flushed;
+        keeping.times.log = flushed_time;
+        keeping.note_begin(flushed, self.options.recheck_bytes, self.log.min());
+        let (times, marks) = (keeping.times, keeping.marks);
+        keeping.checkpoint.write(times, marks)
+    }
+
+    fn keeping(&self) -> std::sync::MutexGuard<'_, Keeping> {
+        self.background
+            .keeping
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops in order: all that was appended is on disk, and the next start has nothing to repair. Blocks until then.
+    ///
+    /// # Errors
+    /// If the store has failed, or the disk refuses: then the next start recovers as after a crash.
+    pub fn close(&self) -> Result<(), StoreError> {
+        self.log.close();
+        self.stop_threads();
+        while self.flush_step() {}
+        if let Some(reason) = self.failure() {
+            self.keeping().lock = None;
+            return Err(StoreError::Poisoned(reason));
+        }
+        let root = self.options.root.clone();
+        let closed = self
+            .write_checkpoint(true)
+            .and_then(|()| self.remove_unused_files());
+        closed.map_err(StoreError::io(&root))?;
+        let mut keeping = self.keeping();
+        keeping.marks.clean = true;
+        let (times, marks) = (keeping.times, keeping.marks);
+        keeping
+            .checkpoint
+            .write(times, marks)
+            .map_err(StoreError::io(&root))?;
+        let abort = root.join("abort");
+        self.disk
+            .remove(&abort)
+            .and_then(|()| self.disk.sync_folder(&root))
+            .map_err(StoreError::io(&abort))?;
+        keeping.lock = None;
+        Ok(())
+    }
+
+    /// Ends the threads and waits for them.
+    fn stop_threads(&self) {
+        self.background.stopping.store(true, Ordering::Release);
+        for bell in [
+            &self.flusher.bell,
+            &self.allocator.bell,
+            &self.background.keep_bell,
+        ] {
+            bell.ring();
+        }
+        let handles = std::mem::take(
+            &mut *self
+                .background
+                .handles
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for handle in handles {
+            // A loop that panicked has said so; there is nothing left to stop.
+            let _ = handle.join();
+        }
+    }
+
+    /// Removes files that were created ahead and hold nothing.
+    fn remove_unused_files(&self) -> io::Result<()> {
+        let upcoming = self.log.head().take_upcoming();
+        if let Some(first) = upcoming.first() {
+            for unused in self.log.segments.take_from(first.base) {
+                self.disk.remove(&unused.path)?;
+            }
+        }
+        for queue in self.queues.all() {
+            for unused in queue.segments.take_from(queue.end() * ENTRY_BYTES + 1) {
+                self.disk.remove(&unused.path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // The loops end at their next look; this may be one of their threads.
+        for bell in [
+            &self.flusher.bell,
+            &self.allocator.bell,
+            &self.background.keep_bell,
+        ] {
+            bell.ring();
+        }
+    }
+}
+
+type Step = fn(&Store);
+
+impl Keeping {
+    /// Remembers `begin` as a place where a record begins, and chooses where the next start begins to check.
+    fn note_begin(&mut self, begin: u64, recheck_bytes: u64, log_min: u64) {
+        if self.begins.last().is_none_or(|last| *last < begin) {
+            self.begins.push(begin);
+        }
+        let far_enough = self
+            .begins
+            .partition_point(|at| at + recheck_bytes <= begin || *at < log_min);
+        // The last of those that are far enough behind stays; a full list loses every second one.
+        self.begins.drain(..far_enough.saturating_sub(1));
+        if self.begins.len() > BEGINS_MAX {
+            let mut index = 0;
+            self.begins.retain(|_| {
+                index += 1;
+                index % 2 == 1
+            });
+        }
+        self.marks.recheck_from = self.begins[0].max(log_min);
+    }
+}
+
+/// The process that holds the lock: as the system says, else as the `abort` file says.
+fn holder(disk: &dyn Disk, root: &Path, pid: u32) -> u32 {
+    if pid != 0 {
+        return pid;
+    }
+    let abort = disk.read(&root.join("abort")).ok().flatten().unwrap_or_default();
+    String::from_utf8_lossy(&abort).trim().parse().unwrap_or(0)
+}
+
+/// Finds the log's end, makes the queues agree, and reports.
+fn recover(
+    disk: &dyn Disk,
+    options: &StoreOptions,
+    entry_of: &EntryOf,
+    times: ApacheTimes,
+    own: Option<Marks>,
+) -> Result<Recovered, OpenError> {
+    let abort = options.root.join("abort");
+    let aborted = disk.read(&abort).map_err(OpenError::io(&abort))?.is_some();
+    let clean = !aborted && own.is_none_or(|marks| marks.clean);
+    let log = load_log(disk, options)?;
+    let queues = Queues::load(
+        disk,
+        options.root.join("consumequeue"),
+        options.queue_segment_bytes,
+    )?;
+
+    let first = log.first().map_or(0, |segment| segment.base);
+    let (start, flushed) = match own {
+        Some(marks) => (marks.walk_from().max(first), Flushed::Below(marks.flushed)),
+        None => (
+            recovery::apache_start(&log, &times),
+            Flushed::Until {
+                store_time: times.log,
+            },
+        ),
+    };
+    let mut holes = recovery::missing_files(&log, start);
+    let mut walk = recovery::walk(&log, start, flushed);
+    holes.append(&mut walk.holes);
+    let cut = describe_cut(&log, &walk, own, &options.commit_log_folder());
+    recovery::cut_log(disk, &log, walk.end)?;
+    let end = ensure_end(disk, options, &log, walk.end)?;
+
+    // What our checkpoint does not vouch for is made again from the log.
+    let trusted_below = own
+        .filter(|_| !clean)
+        .map_or(walk.end, |marks| marks.dispatched.min(walk.end));
+    recovery::recover_queues(&queues, &log, &holes, trusted_below);
+    if !clean || cut.is_some() {
+        for queue in queues.all() {
+            let end = queue.end();
+            queue
+                .erase_from(disk, end)
+                .map_err(OpenError::io(&queue.segments.folder))?;
+        }
+    }
+    let dispatch_from = own.map_or(start, |marks| marks.dispatched.max(first));
+    let deleted = recovery::Deleted::new();
+    recovery::dispatch(disk, &log, &queues, dispatch_from..walk.end, &deleted, entry_of)?;
+    for queue in queues.all() {
+        let folder = queue.segments.folder.clone();
+        queue
+            .retain(disk, first)
+            .and_then(|()| queue.sync(disk))
+            .map_err(OpenError::io(&folder))?;
+    }
+    for segment in log.between(start, end) {
+        segment.file.sync().map_err(OpenError::io(&segment.path))?;
+    }
+
+    let last_store_time = walk.last_store_time.unwrap_or(0).max(times.log);
+    let marks = Marks {
+        flushed: end,
+        dispatched: end,
+        recheck_from: start.min(end),
+        indexed: own.map_or(0, |marks| marks.indexed),
+        index_count: own.map_or(0, |marks| marks.index_count),
+        clean: false,
+    };
+    let times = ApacheTimes {
+        log: last_store_time,
+        queues: last_store_time,
+        confirmed: 0,
+        ..times
+    };
+    let report = RecoveryReport {
+        clean,
+        end,
+        records: walk.records,
+        cut,
+        holes,
+    };
+    Ok(Recovered {
+        log,
+        queues,
+        report,
+        last_store_time,
+        times,
+        marks,
+    })
+}
+
+fn load_log(disk: &dyn Disk, options: &StoreOptions) -> Result<Segments, OpenError> {
+    let folder = options.commit_log_folder();
+    let segment_bytes = match (Segments::length_in(disk, &folder)?, options.segment_bytes) {
+        (Some((path, bytes)), Some(expected)) if bytes != expected => {
+            return Err(OpenError::Length {
+                path,
+                bytes,
+                expected,
+            });
+        }
+        (Some((_, bytes)), _) => bytes,
+        (None, asked) => asked.unwrap_or(SEGMENT_BYTES),
+    };
+    let way = if options.is_sync() {
+        Way::Written
+    } else {
+        Way::Mapped
+    };
+    Segments::load(disk, folder, segment_bytes, way, Family::Log)
+}
+
+/// Makes sure that the log's end lies in a segment: a new store has none, and the last one can be full.
+fn ensure_end(disk: &dyn Disk, options: &StoreOptions, log: &Segments, end: u64) -> Result<u64, OpenError> {
+    if log.at(end).is_some() {
+        return Ok(end);
+    }
+    let base = end.next_multiple_of(log.segment_bytes);
+    let path = log.folder.join(segment::name(base));
+    let way = if options.is_sync() {
+        Way::Written
+    } else {
+        Way::Mapped
+    };
+    let file = disk
+        .create(&path, log.segment_bytes, way)
+        .map_err(OpenError::io(&path))?;
+    disk.sync_folder(&log.folder)
+        .map_err(OpenError::io(&log.folder))?;
+    log.push(Arc::new(Segment::fresh(&log.folder, base, file)));
+    Ok(base)
+}
+
+/// What is lost at the log's end, if anything: told to the log of the program as well.
+fn describe_cut(log: &Segments, walk: &recovery::Walk, own: Option<Marks>, folder: &Path) -> Option<Cut> {
+    let flushed = own
+        .map(|marks| marks.flushed)
+        .filter(|flushed| *flushed > walk.end);
+    let reason = match (&walk.reason, flushed) {
+        (Some(reason), _) => reason.clone(),
+        (None, Some(_)) => "nothing is there".to_owned(),
+        (None, None) => return None,
+    };
+    let segment = log.at(walk.end);
+    let position = segment.as_ref().map_or(0, |segment| segment.position(walk.end));
+    let path = segment.map_or_else(|| folder.to_owned(), |segment| segment.path.clone());
+    tracing::warn!(path = %path.display(), position, log_offset = walk.end, flushed, reason, "the log ends here now");
+    Some(Cut {
+        path,
+        log_offset: walk.end,
+        position,
+        flushed,
+        reason,
+    })
+}
+
+/// 40 % of the machine's memory, as Apache reckons (`accessMessageInMemoryMaxRatio`).
+fn default_resident_bytes() -> u64 {
+    const ASSUMED_BYTES: u64 = 4 << 30;
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total_kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    total_kib.map_or(ASSUMED_BYTES, |kib| kib * 1024) / 100 * 40
+}

@@ -3,11 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use rmq::broker::config::keys::KEYS;
-use rmq::broker::config::{Addresses, Config, Machine, broker_options, load, saved_file, store_root};
+use rmq::broker::config::{
+    Addresses, Config, Machine, broker_options, load, saved_file, store_options, store_root,
+};
 use rmq::broker::options::BrokerOptions;
 use rmq::namesrv;
 use rmq::protocol::code::response;
-use rmq::protocol::settings::{Folders, Format, Given, Key, Settings, sample};
+use rmq::protocol::settings::{
+    Defaults, Effect, Folders, Format, Given, Key, Kind, Settings, Source, sample,
+};
+use rmq::store::DiskRatios;
 
 fn machine(folder: &Path) -> Machine {
     let folders = Folders {
@@ -339,6 +344,90 @@ fn secrets_are_in_no_answer() {
             .0
             .contains("canary")
     );
+}
+
+/// Keys that the commands read where they bind sockets and find folders, or that only guard.
+const READ_ELSEWHERE: [&str; 11] = [
+    "brokerId",
+    "brokerRole",
+    "bindAddress",
+    "listenPort",
+    "brokerIP1",
+    "brokerIP2",
+    "advertisedPort",
+    "namesrvListen",
+    "configBlackList",
+    "msgTraceTopicName",
+    "cleanFileForciblyEnable",
+];
+
+/// A key that the table calls applied and nobody reads is a lie to whoever sets it.
+#[test]
+fn every_key_that_is_said_to_be_applied_changes_an_option() {
+    let folders = machine(Path::new("/m")).folders;
+    let shown = |settings: &Settings| {
+        let store = store_options(settings, &folders, ([127, 0, 0, 1], 1).into());
+        format!("{:?}{store:?}", options_of(settings))
+    };
+    let before = Settings::new(KEYS, Defaults::Own);
+    for key in KEYS
+        .iter()
+        .filter(|key| key.effect == Effect::Applied && key.refuse.is_none())
+    {
+        let other = match key.kind {
+            Kind::Flag if before.flag(key.name) => "false".to_owned(),
+            Kind::Flag => "true".to_owned(),
+            Kind::Number { min, .. } if before.number::<i64>(key.name) != min => min.to_string(),
+            Kind::Number { max, .. } => max.to_string(),
+            Kind::Choice(words) => words[if before.get(key.name) == words[0] { 1 } else { 0 }].to_owned(),
+            Kind::Checked(check) => {
+                let values = ["host:1", "20", "3s"].into_iter();
+                values
+                    .chain(["/folder"])
+                    .find(|value| check(value).is_ok())
+                    .expect("one of them fits")
+                    .to_owned()
+            }
+            _ => "other".to_owned(),
+        };
+        let mut after = before.clone();
+        after.set(key.name, &other, &Source::Set).expect("a good value");
+        let changed = shown(&before) != shown(&after);
+        assert_eq!(
+            changed,
+            !READ_ELSEWHERE.contains(&key.name),
+            "{} = {other}",
+            key.name
+        );
+    }
+}
+
+#[test]
+fn nothing_unexpired_is_deleted_unless_somebody_asked() {
+    let folders = machine(Path::new("/m")).folders;
+    let ratios = |text: &str| {
+        let settings = load_file("broker.conf", text).expect("a good configuration");
+        store_options(&settings, &folders, ([127, 0, 0, 1], 1).into()).disk_ratios
+    };
+    assert_eq!(
+        ratios(""),
+        DiskRatios {
+            clean: Some(75),
+            clean_forcibly: None,
+            refuse: None
+        }
+    );
+    let asked = "diskSpaceCleanForciblyRatio=80\ndiskSpaceWarningLevelRatio=95\n";
+    assert_eq!(
+        ratios(asked),
+        DiskRatios {
+            clean: Some(75),
+            clean_forcibly: Some(80),
+            refuse: Some(95)
+        }
+    );
+    let switched_off = format!("{asked}cleanFileForciblyEnable=false\n");
+    assert_eq!(ratios(&switched_off).clean_forcibly, None);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::broker::options::BrokerOptions;
 use crate::broker::refusal::Refusal;
 use crate::protocol::request::body::DataVersion;
 use crate::protocol::settings::{self, BadSetting, Changed, Folders, Given, Settings};
+use crate::store::{DiskRatios, FlushMode, StoreOptions};
 use keys::KEYS;
 
 /// What only this machine knows.
@@ -120,6 +121,64 @@ fn changed_options(settings: &Settings, constant: BrokerOptions) -> BrokerOption
     }
 }
 
+/// The typed options of the store.
+pub fn store_options(settings: &Settings, folders: &Folders, store_host: SocketAddr) -> StoreOptions {
+    let commit_log = Some(settings.get("storePathCommitLog")).filter(|path| !path.is_empty());
+    let percent = |key| settings.given(key).map(|_| settings.number(key));
+    let queue_bytes = settings.given("mappedFileSizeConsumeQueue");
+    let flush = match settings.get("flushDiskType") {
+        "SYNC_FLUSH" => FlushMode::Sync,
+        _ => FlushMode::Async {
+            interval: Duration::from_millis(settings.number("flushIntervalCommitLog")),
+        },
+    };
+    StoreOptions {
+        root: store_root(settings, folders),
+        commit_log: commit_log.map(|path| folders.expand(path)),
+        // A store keeps the lengths it has; asking for others is an error, so only what somebody set is asked for.
+        segment_bytes: settings
+            .given("mappedFileSizeCommitLog")
+            .map(|_| settings.number("mappedFileSizeCommitLog")),
+        queue_segment_bytes: queue_bytes.map(|bytes| bytes.parse().expect("checked when it was set")),
+        key_index: settings.flag("messageIndexEnable"),
+        index_slots: settings.number("maxHashSlotNum"),
+        index_entries: settings.number("maxIndexNum"),
+        flush,
+        store_host,
+        retention: Duration::from_secs(3600 * settings.number::<u64>("fileReservedTime")),
+        delete_hours: delete_hours(settings.get("deleteWhen")).expect("checked when it was set"),
+        disk_ratios: DiskRatios {
+            clean: Some(settings.number("diskMaxUsedSpaceRatio")),
+            // Apache has defaults for these; rmq deletes what has not expired, and refuses while there is room, only
+            // where somebody asked for it.
+            clean_forcibly: percent("diskSpaceCleanForciblyRatio")
+                .filter(|_| settings.flag("cleanFileForciblyEnable")),
+            refuse: percent("diskSpaceWarningLevelRatio"),
+        },
+        ..StoreOptions::default()
+    }
+}
+
+fn check_single_folder(path: &str) -> Result<(), String> {
+    if path.contains(',') {
+        return Err(
+            "refused: a commit log in several folders is not built, and messages would be missing".to_owned(),
+        );
+    }
+    Ok(())
+}
+
+fn check_queue_file(bytes: &str) -> Result<(), String> {
+    let good = bytes
+        .parse::<u64>()
+        .is_ok_and(|bytes| bytes > 0 && bytes <= i32::MAX as u64 && bytes % 20 == 0);
+    if good {
+        Ok(())
+    } else {
+        Err("expected a multiple of 20".to_owned())
+    }
+}
+
 /// The addresses of a list separated by `;` or commas.
 pub fn addresses(list: &str) -> impl Iterator<Item = &str> {
     list.split([';', ','])
@@ -199,6 +258,11 @@ impl Config {
     pub fn text(&self) -> (String, DataVersion) {
         let state = self.lock();
         (state.settings.text(), state.version)
+    }
+
+    /// Moves with every change.
+    pub fn version(&self) -> DataVersion {
+        self.lock().version
     }
 
     /// The options with what requests have changed.

@@ -4,7 +4,7 @@
 //! This is the only place that lists them. First those that do something, by subject; then those that do nothing here,
 //! by reason.
 
-use super::{check_addresses, delay_levels_ms, delete_hours};
+use super::{check_addresses, check_queue_file, check_single_folder, delay_levels_ms, delete_hours};
 use crate::protocol::settings::{Key, Kind};
 
 const LONG: Kind = Kind::Number {
@@ -95,9 +95,9 @@ pub static KEYS: &[Key] = &[
 
     // Store.
     Key::applied("storePathRootDir", TEXT, "$HOME/store", "Folder of the store; rmq's own default is the user's data folder.").own("$DATA/rmq/store").fixed(),
-    Key::applied("storePathCommitLog", TEXT, "", "Folder of the commit log; unset, commitlog in the folder of the store.").fixed(),
+    Key::applied("storePathCommitLog", Kind::Checked(check_single_folder), "", "Folder of the commit log; unset, commitlog in the folder of the store.").fixed(),
     Key::applied("mappedFileSizeCommitLog", number(4096, i32::MAX as i64), "1073741824", "Bytes of one file of the commit log; an existing store keeps its own."),
-    Key::applied("mappedFileSizeConsumeQueue", number(20, i32::MAX as i64), "6000000", "Bytes of one file of a consume queue, 20 bytes a message; an existing store keeps its own."),
+    Key::applied("mappedFileSizeConsumeQueue", Kind::Checked(check_queue_file), "6000000", "Bytes of one file of a consume queue, 20 bytes a message; an existing store keeps its own."),
     Key::applied("flushDiskType", Kind::Choice(&["ASYNC_FLUSH", "SYNC_FLUSH"]), "ASYNC_FLUSH", "Whether a send is answered once the message is on disk (SYNC_FLUSH), or before."),
     Key::applied("flushIntervalCommitLog", number(1, 60_000), "500", "Milliseconds between two flushes under ASYNC_FLUSH: what a power cut may cost.").own("200"),
     Key::applied("syncFlushTimeout", number(1, 600_000), "5000", "Milliseconds a send waits for the disk under SYNC_FLUSH before it is answered FLUSH_DISK_TIMEOUT.").live(),
@@ -108,7 +108,6 @@ pub static KEYS: &[Key] = &[
     Key::applied("diskSpaceCleanForciblyRatio", number(1, 99), "85", "Percent of the disk used at which the oldest files are deleted although they have not expired; only where this key is set."),
     Key::applied("cleanFileForciblyEnable", FLAG, "true", "Whether diskSpaceCleanForciblyRatio may delete files that have not expired."),
     Key::applied("diskSpaceWarningLevelRatio", number(1, 99), "90", "Percent of the disk used at which sends are refused; only where this key is set."),
-    Key::applied("accessMessageInMemoryMaxRatio", number(1, 90), "40", "Percent of the machine's memory that the newest messages are expected to be in."),
     Key::applied("messageIndexEnable", FLAG, "true", "Whether messages can be found by key and id."),
     Key::applied("maxHashSlotNum", number(1, 100_000_000), "5000000", "Hash slots of one index file; an existing store keeps its own."),
     Key::applied("maxIndexNum", number(2, 400_000_000), "20000000", "Entries of one index file; an existing store keeps its own."),
@@ -464,6 +463,7 @@ pub static KEYS: &[Key] = &[
 
     // It tunes how the Java broker maps, flushes, cleans and reads its files; rmq has one way.
     Key::nothing("accessMessageInMemoryHotRatio", LONG, "26", STORE),
+    Key::nothing("accessMessageInMemoryMaxRatio", LONG, "40", STORE),
     Key::nothing("autoMessageVersionOnTopicLen", FLAG, "true", STORE),
     Key::nothing("checkCRCOnRecover", FLAG, "true", STORE),
     Key::nothing("checkCommitLogOffsetOnRecover", FLAG, "false", STORE),

@@ -5,7 +5,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Store;
@@ -79,6 +79,11 @@ impl Allocator {
         if room < self.ahead.load(Ordering::Relaxed) / 2 && !self.log_growing.swap(true, Ordering::Relaxed) {
             self.bell.ring();
         }
+    }
+
+    /// Nothing is allocated while the guard is held.
+    pub fn pause(&self) -> MutexGuard<'_, ()> {
+        self.stepping.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the disk lacked in the last round.

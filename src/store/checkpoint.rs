@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use super::OpenError;
 use super::disk::{Disk, DiskFile, Way};
+use super::index::IndexMark;
 
 /// Length of Apache's file.
 const APACHE_BYTES: u64 = 4096;
 const SLOT_BYTES: usize = 512;
 const MAGIC: &[u8; 8] = b"RMQCKPT1";
 /// Magic, sequence, Apache's 40 bytes, the fields, CRC.
-const USED_BYTES: usize = 8 + 8 + 40 + 8 * 6 + 4;
+const USED_BYTES: usize = 8 + 8 + 40 + 8 * 7 + 4;
 
 /// Apache's five values (`StoreCheckpoint`); never ahead of what is on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,10 +74,7 @@ pub(super) struct Marks {
     pub dispatched: u64,
     /// A record's begin at or before which the check of the log's end starts.
     pub recheck_from: u64,
-    /// The index entries of all records below.
-    pub indexed: u64,
-    /// Entries of the last index file that are on disk.
-    pub index_count: u32,
+    pub index: IndexMark,
     /// Whether the store was stopped in order after this.
     pub clean: bool,
 }
@@ -168,13 +166,14 @@ fn encode(sequence: u64, times: &[u8; 40], marks: &Marks) -> [u8; SLOT_BYTES] {
     slot[..8].copy_from_slice(MAGIC);
     slot[8..16].copy_from_slice(&sequence.to_be_bytes());
     slot[16..56].copy_from_slice(times);
-    let flags = u64::from(marks.clean);
+    let (index, flags) = (marks.index, u64::from(marks.clean));
     let fields = [
         marks.flushed,
         marks.dispatched,
         marks.recheck_from,
-        marks.indexed,
-        u64::from(marks.index_count),
+        index.indexed,
+        index.file,
+        u64::from(index.count),
         flags,
     ];
     for (place, field) in slot[56..].chunks_exact_mut(8).zip(fields) {
@@ -195,9 +194,12 @@ fn decode(slot: &[u8]) -> Option<(u64, [u8; 40], Marks)> {
         flushed: field(56),
         dispatched: field(64),
         recheck_from: field(72),
-        indexed: field(80),
-        index_count: field(88) as u32,
-        clean: field(96) != 0,
+        index: IndexMark {
+            indexed: field(80),
+            file: field(88),
+            count: field(96) as u32,
+        },
+        clean: field(104) != 0,
     };
     Some((field(8), slot[16..56].try_into().expect("forty bytes"), marks))
 }
@@ -212,8 +214,11 @@ mod tests {
             flushed: 7,
             dispatched: 6,
             recheck_from: 5,
-            indexed: 4,
-            index_count: 3,
+            index: IndexMark {
+                indexed: 4,
+                file: 2,
+                count: 3,
+            },
             clean: true,
         };
         let times = ApacheTimes {

@@ -419,6 +419,13 @@ impl Head {
         self.upcoming.back().unwrap_or(&self.segment)
     }
 
+    /// A queue's end is nobody's any more.
+    pub fn forget_tail(&mut self, slot: usize) {
+        if let Some(tail) = self.tails.get_mut(slot) {
+            *tail = Tail::default();
+        }
+    }
+
     /// A queue's end, made on demand.
     pub fn tail(&mut self, slot: usize) -> &mut Tail {
         if self.tails.len() <= slot {

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -266,14 +266,6 @@ impl Queue {
         self.next.store(end, Ordering::Release);
     }
 
-    /// Forgets the entries whose records begin at or behind `log_offset`: the log ends there.
-    pub fn cut(&self, disk: &dyn Disk, log_offset: u64) -> io::Result<()> {
-        let end = self.partition(self.min(), self.end(), |_, entry| entry.log_offset < log_offset);
-        self.set_bounds(self.min().min(end), end);
-        self.synced.fetch_min(end, Ordering::Relaxed);
-        self.erase_from(disk, end)
-    }
-
     /// Zeroes what stands behind the last entry, so that no reader of the files takes it for entries.
     pub fn erase_from(&self, disk: &dyn Disk, end: u64) -> io::Result<()> {
         let at = end * ENTRY_BYTES;
@@ -370,6 +362,14 @@ impl Queue {
         }
         self.synced.store(end, Ordering::Relaxed);
         Ok(true)
+    }
+
+    /// Removes the queue's files and its folder.
+    pub fn remove_files(&self, disk: &dyn Disk) -> io::Result<()> {
+        for gone in self.segments.take_from(0) {
+            disk.remove(&gone.path)?;
+        }
+        disk.remove_folder(&self.segments.folder)
     }
 
     /// Moves the first message to where the log begins now, and removes files that lie wholly before it (never the last).
@@ -523,13 +523,21 @@ impl Queues {
         queue
     }
 
-    /// Takes a topic's queues out of the table; their slots are given back by [`Queues::give_slot`].
-    pub fn remove(&self, topic: &str) -> Vec<Arc<Queue>> {
-        self.table
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(topic)
-            .unwrap_or_default()
+    /// A topic's queues.
+    pub fn of(&self, topic: &str) -> Vec<Arc<Queue>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.get(topic).cloned().unwrap_or_default()
+    }
+
+    /// Takes a topic's queues out of the table, and gives their slots to others.
+    pub fn remove(&self, topic: &str) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let removed = table.remove(topic).unwrap_or_default();
+        drop(table);
+        for queue in removed {
+            self.give_slot(queue.slot);
+            queue.arrival.announce();
+        }
     }
 
     /// All queues, in no order.
@@ -543,10 +551,6 @@ impl Queues {
         self.folder.join(topic)
     }
 
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     fn take_slot(&self) -> usize {
         let (free, count) = &mut *self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         free.pop().unwrap_or_else(|| {
@@ -555,7 +559,7 @@ impl Queues {
         })
     }
 
-    pub fn give_slot(&self, slot: usize) {
+    fn give_slot(&self, slot: usize) {
         self.slots
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -40,19 +40,22 @@ mod consume_queue;
 mod disk;
 mod error;
 mod flusher;
+mod holes;
+mod index;
 mod log_reader;
 mod mapped;
 mod open;
 mod options;
 mod read;
 mod recovery;
+mod retention;
 mod segment;
 mod segments;
 mod watermarks;
 
 use std::cell::RefCell;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -62,11 +65,13 @@ pub use clock::{Clock, SetClock, SystemClock};
 pub use consume_queue::Entry;
 pub use disk::{Allocation, Disk, DiskFile, Entry as FolderEntry, LockError, RealDisk, Space, Way};
 pub use error::{AppendError, NoRoom, OpenError, ReadError, StoreError};
+pub use index::KeyKind;
 pub use options::{
     Background, BadOption, DiskRatios, FlushMode, QUEUE_SEGMENT_BYTES, SEGMENT_BYTES, StoreOptions,
 };
 pub use read::{Everything, Filter, QueueBounds, Read, ReadLimits, ReadStatus};
 pub use recovery::{Cut, RecoveryReport};
+pub use retention::CleanReason;
 pub use watermarks::{Arrivals, DurableError, Watermarks};
 
 use commit_log::{CommitLog, Record, Refused, Staging};
@@ -122,6 +127,8 @@ pub struct Store {
     // Own synchronization, each a leaf.
     log: CommitLog,
     queues: Queues,
+    index: index::KeyIndex,
+    deleted: RwLock<recovery::Deleted>,
     allocator: allocator::Allocator,
     flusher: flusher::Flusher,
     /// The staging buffer that is not in use; held while a flush is under way.
@@ -329,6 +336,7 @@ impl Store {
     pub fn watermarks(&self) -> Watermarks {
         // Read from behind, so that what must not be larger is not.
         let (min, flushed) = (self.log.min(), self.log.flushed.get());
+        let indexed = self.index.indexed();
         let confirmed = self.log.confirmed().get();
         let written = self.log.written().get();
         Watermarks {
@@ -336,7 +344,7 @@ impl Store {
             flushed,
             confirmed,
             written,
-            indexed: 0,
+            indexed,
             appended: self.log.appended.get(),
         }
     }

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,14 +17,21 @@ use super::consume_queue::{ENTRY_BYTES, Queues};
 use super::disk::{Disk, LockError, Way};
 use super::error::{OpenError, StoreError};
 use super::flusher::Flusher;
+use super::holes;
+use super::index::KeyIndex;
 use super::options::{Background, FlushMode, SEGMENT_BYTES, StoreOptions};
-use super::recovery::{self, Cut, Flushed, RecoveryReport};
+use super::recovery::{self, Cut, Deleted, Flushed, RecoveryReport};
+use super::retention::{self, CleanReason};
 use super::segment::{self, Segment};
 use super::segments::{Family, Segments};
 use super::{Clock, EntryOf, Store};
 
 /// How often the disk is looked at, and the checkpoint written while there is something new.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often new records are given to the key index; a query does not wait for it.
+const INDEX_EVERY: Duration = Duration::from_millis(200);
+/// Rounds of the checkpoint's loop between two rounds of retention.
+const CLEAN_ROUNDS: u32 = 10;
 /// Log bytes after which the queues are synced whatever the time: bounds what a start has to walk.
 const DISPATCH_BYTES_MAX: u64 = 64 << 20;
 /// Checkpoints between two syncs of the queues.
@@ -38,7 +45,9 @@ pub(super) struct Threads {
     stopping: AtomicBool,
     /// Wakes the loop that keeps the checkpoint.
     pub keep_bell: Arc<Bell>,
+    index_bell: Arc<Bell>,
     handles: Mutex<Vec<JoinHandle<()>>>,
+    keep_rounds: AtomicU32,
     keeping: Mutex<Keeping>,
 }
 
@@ -58,6 +67,8 @@ struct Keeping {
 struct Recovered {
     log: Segments,
     queues: Queues,
+    index: KeyIndex,
+    deleted: Deleted,
     report: RecoveryReport,
     last_store_time: i64,
     times: ApacheTimes,
@@ -110,6 +121,8 @@ impl Store {
                 entry_of.clone(),
             ),
             queues: recovered.queues,
+            index: recovered.index,
+            deleted: RwLock::new(recovered.deleted),
             allocator: Allocator::new(options.log_step_bytes),
             flusher: Flusher::default(),
             flushing: Mutex::new(Staging::default()),
@@ -117,7 +130,9 @@ impl Store {
             background: Threads {
                 stopping: AtomicBool::new(false),
                 keep_bell: Arc::default(),
+                index_bell: Arc::default(),
                 handles: Mutex::default(),
+                keep_rounds: AtomicU32::new(0),
                 keeping: Mutex::new(keeping),
             },
             holes: recovered.report.holes.clone(),
@@ -155,7 +170,7 @@ impl Store {
             FlushMode::Async { interval } => interval,
             FlushMode::Sync => Duration::from_secs(1),
         };
-        let loops: [(&str, &Arc<Bell>, Duration, Step); 3] = [
+        let loops: [(&str, &Arc<Bell>, Duration, Step); 4] = [
             ("rmq-flush", &self.flusher.bell, interval, |store| {
                 store.flush_step();
             }),
@@ -165,6 +180,9 @@ impl Store {
                 LOOK_EVERY,
                 Store::allocate_step,
             ),
+            ("rmq-index", &self.background.index_bell, INDEX_EVERY, |store| {
+                while store.index_step() {}
+            }),
             (
                 "rmq-keep",
                 &self.background.keep_bell,
@@ -199,6 +217,11 @@ impl Store {
         if let Err(error) = self.checkpoint_step() {
             tracing::error!(%error, "the checkpoint was not written; the next start has more to check");
         }
+        if self.background.keep_rounds.fetch_add(1, Ordering::Relaxed) % CLEAN_ROUNDS == CLEAN_ROUNDS - 1
+            && let Err(error) = self.clean(CleanReason::Routine)
+        {
+            tracing::error!(%error, "expired segments were not removed");
+        }
     }
 
     /// Writes down what has reached the disk since the last time; now and then syncs the queues first.
@@ -218,7 +241,7 @@ impl Store {
         self.write_checkpoint(due)
     }
 
-    fn write_checkpoint(&self, sync_queues: bool) -> io::Result<()> {
+    pub(super) fn write_checkpoint(&self, sync_queues: bool) -> io::Result<()> {
         let mut keeping = self.keeping();
         // The time first: it may be older than the offset, never younger.
         let flushed_time = self.flusher.flushed_time.load(Ordering::Acquire);
@@ -229,6 +252,10 @@ impl Store {
             for queue in self.queues.all() {
                 queue.sync(&*self.disk)?;
             }
+            let index = self.index.unsynced();
+            index.sync(&*self.disk, &self.options.root.join("index"))?;
+            keeping.marks.index = index.mark;
+            keeping.times.index = index.end_time;
             keeping.marks.dispatched = flushed;
             keeping.times.queues = flushed_time;
             keeping.rounds = 0;
@@ -255,6 +282,7 @@ impl Store {
         self.log.close();
         self.stop_threads();
         while self.flush_step() {}
+        while self.index_step() {}
         if let Some(reason) = self.failure() {
             self.keeping().lock = None;
             return Err(StoreError::Poisoned(reason));
@@ -280,16 +308,19 @@ impl Store {
         Ok(())
     }
 
-    /// Ends the threads and waits for them.
-    fn stop_threads(&self) {
-        self.background.stopping.store(true, Ordering::Release);
-        for bell in [
+    fn bells(&self) -> [&Bell; 4] {
+        [
             &self.flusher.bell,
             &self.allocator.bell,
             &self.background.keep_bell,
-        ] {
-            bell.ring();
-        }
+            &self.background.index_bell,
+        ]
+    }
+
+    /// Ends the threads and waits for them.
+    fn stop_threads(&self) {
+        self.background.stopping.store(true, Ordering::Release);
+        self.bells().iter().for_each(|bell| bell.ring());
         let handles = std::mem::take(
             &mut *self
                 .background
@@ -323,13 +354,7 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         // The loops end at their next look; this may be one of their threads.
-        for bell in [
-            &self.flusher.bell,
-            &self.allocator.bell,
-            &self.background.keep_bell,
-        ] {
-            bell.ring();
-        }
+        self.bells().iter().for_each(|bell| bell.ring());
     }
 }
 
@@ -415,7 +440,8 @@ fn recover(
         }
     }
     let dispatch_from = own.map_or(start, |marks| marks.dispatched.max(first));
-    let deleted = recovery::Deleted::new();
+    let deleted = retention::load_deleted(disk, &options.root)?;
+    retention::finish_deletions(disk, &queues, &deleted)?;
     recovery::dispatch(disk, &log, &queues, dispatch_from..walk.end, &deleted, entry_of)?;
     for queue in queues.all() {
         let folder = queue.segments.folder.clone();
@@ -428,13 +454,25 @@ fn recover(
         segment.file.sync().map_err(OpenError::io(&segment.path))?;
     }
 
+    let index = KeyIndex::open(disk, options)?;
+    let recovered = match own {
+        Some(marks) => index.recover(disk, marks.index, clean),
+        None => index.adopt(disk, times.index, clean),
+    };
+    recovered
+        .and_then(|()| index.fit(disk, first, walk.end))
+        .map_err(OpenError::io(&options.root.join("index")))?;
+    let indexed = index.unsynced();
+    let index_folder = options.root.join("index");
+    indexed.sync(disk, &index_folder).map_err(OpenError::io(&index_folder))?;
+    let holes = holes::remember(disk, &options.root, holes, first..end)?;
+
     let last_store_time = walk.last_store_time.unwrap_or(0).max(times.log);
     let marks = Marks {
         flushed: end,
         dispatched: end,
         recheck_from: start.min(end),
-        indexed: own.map_or(0, |marks| marks.indexed),
-        index_count: own.map_or(0, |marks| marks.index_count),
+        index: indexed.mark,
         clean: false,
     };
     let times = ApacheTimes {
@@ -453,6 +491,8 @@ fn recover(
     Ok(Recovered {
         log,
         queues,
+        index,
+        deleted,
         report,
         last_store_time,
         times,

@@ -16,7 +16,8 @@ fn keys(keys: &str) -> String {
 
 fn found(store: &Store, topic: &str, key: &str, max: usize) -> Vec<String> {
     let found = store.query(topic, key, max, 0, i64::MAX, KeyKind::Any);
-    let body = |bytes: &bytes::Bytes| String::from_utf8_lossy(RecordView::decode(bytes).unwrap().body).into_owned();
+    let body =
+        |bytes: &bytes::Bytes| String::from_utf8_lossy(RecordView::decode(bytes).unwrap().body).into_owned();
     found.iter().map(body).collect()
 }
 
@@ -26,10 +27,19 @@ fn a_key_finds_its_own_messages_only_and_collisions_do_not_use_up_the_maximum() 
     let root = tempfile::tempdir().unwrap();
     let store = open(stepped(root.path()));
     for round in 0..5 {
-        store.append(&to("AaTopic", 0, format!("right {round}").as_bytes(), &keys("BB"))).unwrap();
+        store
+            .append(&to(
+                "AaTopic",
+                0,
+                format!("right {round}").as_bytes(),
+                &keys("BB"),
+            ))
+            .unwrap();
         store.append(&to("AaTopic", 0, b"foreign", &keys("Aa"))).unwrap();
         store.append(&to("BBTopic", 0, b"foreign", &keys("Aa"))).unwrap();
-        store.append(&to("BBTopic", 0, b"foreign", &keys("BB x y"))).unwrap();
+        store
+            .append(&to("BBTopic", 0, b"foreign", &keys("BB x y")))
+            .unwrap();
     }
     assert_eq!(found(&store, "AaTopic", "BB", 2), ["right 3", "right 4"]);
     assert_eq!(found(&store, "AaTopic", "BB", 64).len(), 5);
@@ -46,11 +56,17 @@ fn keys_are_found_in_every_file_across_stops_and_kills() {
     for round in 0..4 {
         let store = open(stepped(root.path()));
         for number in 0..sent {
-            assert_eq!(found(&store, "T", &format!("k{number}"), 9), [format!("body {number}")], "round {round}");
+            assert_eq!(
+                found(&store, "T", &format!("k{number}"), 9),
+                [format!("body {number}")],
+                "round {round}"
+            );
         }
         for _ in 0..150 {
             let key = format!("k{sent} all");
-            store.append(&to("T", sent % 3, format!("body {sent}").as_bytes(), &keys(&key))).unwrap();
+            store
+                .append(&to("T", sent % 3, format!("body {sent}").as_bytes(), &keys(&key)))
+                .unwrap();
             sent += 1;
         }
         assert_eq!(found(&store, "T", "all", 1000).len(), sent as usize);

@@ -341,10 +341,12 @@ pub fn properties(encoded: &str) -> impl Iterator<Item = (&str, &str)> {
         .filter(|(name, value)| !name.is_empty() && !value.is_empty())
 }
 
-/// The value of one property in encoded properties.
+/// The value of one property in encoded properties. A name that occurs twice, as in the records of a batch, has its last
+/// value, as in Java's map.
 pub fn property_of<'a>(encoded: &'a str, name: &str) -> Option<&'a str> {
     properties(encoded)
-        .find(|(key, _)| *key == name)
+        .filter(|(key, _)| *key == name)
+        .last()
         .map(|(_, value)| value)
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard};
 use crate::protocol::request::body::DataVersion;
 use crate::protocol::request::group::ConsumerOffsetTable;
 use foldhash::fast::RandomState;
+use tokio::sync::watch;
 
 /// The version of the table moves once in so many commits (`consumerOffsetUpdateVersionStep`).
 const COMMITS_PER_VERSION: u64 = 500;
@@ -41,12 +42,28 @@ struct Table {
     commits: u64,
     /// Counts changes of what is saved.
     changes: u64,
+    /// The ends that queues had when the broker started: topic → queue id.
+    first_ends: HashMap<String, BTreeMap<i32, i64>, RandomState>,
 }
 
 /// All groups' progress.
 #[derive(Default)]
 pub struct Offsets {
     table: Mutex<Table>,
+    /// Moves with every reset, for held pulls.
+    resets: watch::Sender<()>,
+}
+
+/// Tells of resets, of any group.
+pub struct Resets(watch::Receiver<()>);
+
+impl Resets {
+    /// Waits for a reset since this was made or last returned; for ever if there is none. Dropping it loses nothing.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
 }
 
 impl Offsets {
@@ -68,6 +85,7 @@ impl Offsets {
         }
         Offsets {
             table: Mutex::new(table),
+            resets: watch::Sender::default(),
         }
     }
 
@@ -115,6 +133,39 @@ impl Offsets {
         let queue = table.queue_mut(group, topic, queue_id);
         queue.reset = Some(offset);
         queue.pulled = Some(offset);
+        drop(table);
+        self.resets.send_replace(());
+    }
+
+    /// Tells of resets from now on.
+    pub fn resets(&self) -> Resets {
+        Resets(self.resets.subscribe())
+    }
+
+    /// Notes the ends that queues have when the broker starts.
+    pub fn note_first_ends(&self, ends: impl Iterator<Item = (String, i32, i64)>) {
+        let mut table = self.lock();
+        for (topic, queue_id, end) in ends {
+            table.first_ends.entry(topic).or_default().insert(queue_id, end);
+        }
+    }
+
+    /// Where a group goes that asks for more than its queue has: what it committed, else the end the queue had when the
+    /// broker started, 0 if it was created since. So nothing is skipped after a topic was created anew, and not
+    /// everything is repeated after the end of the log was lost.
+    pub fn before_loss(&self, group: &str, topic: &str, queue_id: i32) -> i64 {
+        let table = self.lock();
+        let committed = table
+            .queue(group, topic, queue_id)
+            .and_then(|queue| queue.committed);
+        let first_end = || {
+            table
+                .first_ends
+                .get(topic)
+                .and_then(|queues| queues.get(&queue_id))
+                .copied()
+        };
+        committed.or_else(first_end).unwrap_or(0)
     }
 
     /// The offset a consumer has to go to, given out once.
@@ -169,6 +220,7 @@ impl Offsets {
             .values_mut()
             .for_each(|topics| drop(topics.remove(topic)));
         table.groups.retain(|_, topics| !topics.is_empty());
+        table.first_ends.remove(topic);
         table.changes += 1;
     }
 

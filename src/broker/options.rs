@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::broker::topics::READ_WRITE;
 use crate::broker::admin::AdminOptions;
+use crate::broker::topics::READ_WRITE;
 use crate::protocol::BODY_BYTES_MAX;
 
 /// Options of one broker. Those under "changeable" may be replaced while it runs ([`super::Broker::set_options`]).

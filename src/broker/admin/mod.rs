@@ -1,6 +1,13 @@
 //! Administrative requests: topics, groups, offsets, clients, messages and the broker itself (Apache:
 //! `AdminBrokerProcessor`, `QueryMessageProcessor`).
 
+use std::sync::Arc;
+
+use crate::broker::Broker;
+use crate::broker::serve::not_supported;
+use crate::protocol::frame::Frame;
+use crate::remoting::{Answer, Peer};
+
 /// What administrative requests may do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdminOptions {
@@ -29,4 +36,9 @@ impl Default for AdminOptions {
             query_unique_max: 32,
         }
     }
+}
+
+/// Answers an administrative request.
+pub fn serve(_broker: &Arc<Broker>, frame: Frame, _peer: &Arc<Peer>) -> Answer {
+    not_supported(frame.code)
 }

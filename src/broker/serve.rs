@@ -1,0 +1,326 @@
+//! From a request to the function that answers it: one arm a family. Frames are decoded and encoded here; the functions
+//! speak types.
+
+use std::sync::Arc;
+
+use crate::broker::groups::EnsuredGroup;
+use crate::broker::send::{Envelope, NotStored, Stored, Target};
+use crate::broker::{Broker, admin, membership, positions, pull, refusal::Refusal, retry, send};
+use crate::protocol::code::{request, response};
+use crate::protocol::frame::Frame;
+use crate::protocol::message::RecordView;
+use crate::protocol::request::client::{ConsumerGroupRequest, UnregisterClientRequest};
+use crate::protocol::request::pull::PullRequest;
+use crate::protocol::request::send::{SendBackRequest, SendRequest};
+use crate::remoting::{Answer, Peer, Serve};
+use crate::store::DurableError;
+
+impl Serve for Broker {
+    fn serve(self: &Arc<Self>, frame: Frame, peer: &Arc<Peer>) -> Answer {
+        match frame.code {
+            request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
+                self.send(frame, peer)
+            }
+            request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => self.pull(&frame, peer),
+            request::CONSUMER_SEND_MSG_BACK => self.send_back(&frame, peer),
+            request::QUERY_CONSUMER_OFFSET
+            | request::UPDATE_CONSUMER_OFFSET
+            | request::SEARCH_OFFSET_BY_TIMESTAMP
+            | request::GET_MAX_OFFSET
+            | request::GET_MIN_OFFSET
+            | request::GET_EARLIEST_MSG_STORETIME => answer(self.position(&frame)),
+            request::HEART_BEAT
+            | request::UNREGISTER_CLIENT
+            | request::GET_CONSUMER_LIST_BY_GROUP
+            | request::LOCK_BATCH_MQ
+            | request::UNLOCK_BATCH_MQ
+            | request::CHECK_CLIENT_CONFIG => answer(self.membership(&frame, peer)),
+            _ => admin::serve(self, frame, peer),
+        }
+    }
+
+    fn closed(&self, peer: &Arc<Peer>) {
+        for group in self.clients.closed(peer.id()) {
+            membership::notify(&group, &self.clients, &self.groups);
+        }
+    }
+}
+
+/// The answer to a request that this broker does not know.
+pub(super) fn not_supported(code: i32) -> Answer {
+    let remark = format!(" request type {code} not supported");
+    Answer::Now(Frame::refusal(response::REQUEST_CODE_NOT_SUPPORTED, remark))
+}
+
+pub(super) fn answer(answered: Result<Frame, Refusal>) -> Answer {
+    Answer::Now(answered.unwrap_or_else(Frame::from))
+}
+
+/// A SEND on its way, between the steps that may have to wait.
+struct Sending {
+    frame: Frame,
+    peer: Arc<Peer>,
+    target: Target,
+}
+
+impl Broker {
+    fn send(self: &Arc<Self>, frame: Frame, peer: &Arc<Peer>) -> Answer {
+        let target = match self.send_target(&frame, peer) {
+            Ok(target) => target,
+            Err(refusal) => return Answer::Now(refusal.into()),
+        };
+        let sending = Sending {
+            frame,
+            peer: Arc::clone(peer),
+            target,
+        };
+        if sending.target.created {
+            // Later messages of this connection may go to the same topic: they wait with this one.
+            let broker = Arc::clone(self);
+            return Answer::Gate(Box::pin(async move {
+                broker.topics_changed().await;
+                Some(broker.store_patiently(sending).await)
+            }));
+        }
+        match self.store_now(&sending) {
+            Ok(stored) => self.acknowledge(stored),
+            Err(NotStored::Refused(refusal)) => self.not_stored(refusal),
+            Err(NotStored::Busy) => {
+                let broker = Arc::clone(self);
+                Answer::Gate(Box::pin(
+                    async move { Some(broker.store_patiently(sending).await) },
+                ))
+            }
+        }
+    }
+
+    fn send_target(&self, frame: &Frame, peer: &Peer) -> Result<Target, Refusal> {
+        let (options, now_ms) = (self.options(), self.clock.now_ms());
+        let request = SendRequest::read(frame)?;
+        let target = send::admit(&request, &self.topics, &options, peer, now_ms)?;
+        if !retry::is_retry(&request) {
+            return Ok(target);
+        }
+        let EnsuredGroup { group, changed } = retry::group_of(&request, &self.groups, &options, now_ms)?;
+        let sender = self.clients.consumer_id(&group.group_name, peer.id());
+        let holds_queue = sender.is_some_and(|id| self.locks.holds_any(&group.group_name, &id, now_ms));
+        let target = Target {
+            created: target.created || changed,
+            ..target
+        };
+        Ok(retry::divert(
+            &request,
+            target,
+            &group,
+            holds_queue,
+            &self.topics,
+            peer,
+            now_ms,
+        ))
+    }
+
+    fn store_now(&self, sending: &Sending) -> Result<Stored, NotStored> {
+        let options = self.options();
+        let request = SendRequest::read(&sending.frame).map_err(Refusal::from)?;
+        let envelope = Envelope {
+            request: &request,
+            target: &sending.target,
+            options: &options,
+            peer: &sending.peer,
+        };
+        envelope.store(
+            &sending.frame.body.contiguous(),
+            &self.store,
+            &self.levels,
+            &self.stats,
+        )
+    }
+
+    /// Stores the message as soon as the store has room for it, and waits until it is durable.
+    async fn store_patiently(&self, sending: Sending) -> Frame {
+        let timeout = self.options().flush_timeout;
+        let deadline = tokio::time::Instant::now() + timeout;
+        loop {
+            match self.store_now(&sending) {
+                Ok(stored) => return self.durable(stored).await,
+                Err(NotStored::Refused(refusal)) => {
+                    self.stats.put_failed();
+                    return refusal.into();
+                }
+                Err(NotStored::Busy) => {}
+            }
+            if tokio::time::timeout_at(deadline, self.store.staging_room())
+                .await
+                .is_err()
+            {
+                self.stats.put_failed();
+                let remark =
+                    "[PC_SYNCHRONIZED]broker busy, the disk does not keep up with what waits to be written";
+                return Frame::refusal(response::SYSTEM_BUSY, remark);
+            }
+        }
+    }
+
+    fn not_stored(&self, refusal: Refusal) -> Answer {
+        self.stats.put_failed();
+        Answer::Now(refusal.into())
+    }
+
+    /// Answers at once where nothing is waited for.
+    fn acknowledge(self: &Arc<Self>, stored: Stored) -> Answer {
+        if self.store.is_durable(stored.end) {
+            return Answer::Now(stored.reply);
+        }
+        let broker = Arc::clone(self);
+        Answer::Later(Box::pin(async move { Some(broker.durable(stored).await) }))
+    }
+
+    /// The answer once the message is as durable as its producer was promised; one that does not wait for the disk waits
+    /// for the page cache. Producers take 10 as "stored, perhaps not yet on disk".
+    async fn durable(&self, stored: Stored) -> Frame {
+        let patience = self.options().flush_timeout;
+        let reached = match stored.wait {
+            true => self.store.durable(stored.end, patience).await,
+            false => self.store.written(stored.end, patience).await,
+        };
+        match reached {
+            Ok(()) => stored.reply,
+            Err(DurableError::Timeout) => Frame {
+                code: response::FLUSH_DISK_TIMEOUT,
+                ..stored.reply
+            },
+            Err(error) => Frame::refusal(response::SERVICE_NOT_AVAILABLE, error.to_string()),
+        }
+    }
+
+    fn pull(self: &Arc<Self>, frame: &Frame, peer: &Arc<Peer>) -> Answer {
+        let request: PullRequest = match frame.header() {
+            Ok(request) => request,
+            Err(error) => return answer(Err(error.into())),
+        };
+        let (options, now_ms) = (self.options(), self.clock.now_ms());
+        let admitted = pull::permitted(frame.code, &options).and_then(|()| {
+            pull::admit(
+                request,
+                &self.topics,
+                &self.groups,
+                &self.clients,
+                &options,
+                peer,
+                now_ms,
+            )
+        });
+        let pull = match admitted {
+            Ok(pull) => pull,
+            Err(refused) => return Answer::Now(refused.into()),
+        };
+        if pull.group_created {
+            self.saves.wake();
+        }
+        pull.commit(&self.offsets, &self.store);
+        let broker = Arc::clone(self);
+        Answer::Later(Box::pin(async move {
+            Some(
+                pull.answer(&broker.offsets, &broker.store, &broker.stats, &broker.held)
+                    .await,
+            )
+        }))
+    }
+
+    fn send_back(self: &Arc<Self>, frame: &Frame, peer: &Arc<Peer>) -> Answer {
+        let request: SendBackRequest = match frame.header() {
+            Ok(request) => request,
+            Err(error) => return answer(Err(error.into())),
+        };
+        let (broker, peer) = (Arc::clone(self), Arc::clone(peer));
+        Answer::Later(Box::pin(async move {
+            Some(
+                broker
+                    .store_back(&request, &peer)
+                    .await
+                    .unwrap_or_else(Frame::from),
+            )
+        }))
+    }
+
+    async fn store_back(&self, request: &SendBackRequest, peer: &Peer) -> Result<Frame, Refusal> {
+        let missing = || {
+            Refusal::new(
+                response::SYSTEM_ERROR,
+                format!("look message by offset failed, {}", request.offset),
+            )
+        };
+        let offset = u64::try_from(request.offset).map_err(|_| missing())?;
+        let bytes = self.store.message_at(offset).ok().flatten().ok_or_else(missing)?;
+        let record = RecordView::decode(&bytes).map_err(|_| missing())?;
+        let (options, now_ms) = (self.options(), self.clock.now_ms());
+        let place = retry::place(
+            request,
+            &record,
+            &self.groups,
+            &self.topics,
+            &options,
+            peer,
+            now_ms,
+        )?;
+        let Some(place) = place else {
+            return Ok(Frame::answer(response::SUCCESS));
+        };
+        if place.target.created {
+            self.topics_changed().await;
+        }
+        let appended = place.store(&record, &self.store, &self.levels)?;
+        self.stats.sent_back(record.topic, &request.group);
+        let durable = self.store.durable(appended.end, options.flush_timeout).await;
+        durable.map_err(|error| Refusal::new(response::SYSTEM_ERROR, error.to_string()))?;
+        Ok(Frame::answer(response::SUCCESS))
+    }
+
+    fn position(&self, frame: &Frame) -> Result<Frame, Refusal> {
+        let (topics, offsets, store) = (&self.topics, &self.offsets, &self.store);
+        Ok(match frame.code {
+            request::QUERY_CONSUMER_OFFSET => positions::query(&frame.header()?, offsets, topics, store)?,
+            request::UPDATE_CONSUMER_OFFSET => {
+                positions::update(&frame.header()?, offsets, &self.groups, topics, store)?
+            }
+            request::SEARCH_OFFSET_BY_TIMESTAMP => positions::search(&frame.header()?, store),
+            request::GET_MAX_OFFSET => positions::end(&frame.header()?, store),
+            request::GET_MIN_OFFSET => positions::begin(&frame.header()?, store),
+            _ => positions::earliest_time(&frame.header()?, store),
+        })
+    }
+
+    fn membership(&self, frame: &Frame, peer: &Arc<Peer>) -> Result<Frame, Refusal> {
+        let (clients, groups, now_ms) = (&self.clients, &self.groups, self.clock.now_ms());
+        match frame.code {
+            request::HEART_BEAT => {
+                let options = self.options();
+                let (reply, created) =
+                    membership::heartbeat(frame, clients, groups, &self.topics, &options, peer, now_ms)?;
+                if created.group || created.topic {
+                    self.saves.wake();
+                }
+                if created.topic {
+                    self.registrations.wake();
+                }
+                Ok(reply)
+            }
+            request::UNREGISTER_CLIENT => {
+                let request: UnregisterClientRequest = frame.header()?;
+                Ok(membership::unregister(
+                    &request,
+                    clients,
+                    groups,
+                    &self.locks,
+                    peer,
+                ))
+            }
+            request::GET_CONSUMER_LIST_BY_GROUP => {
+                membership::consumer_ids(&frame.header::<ConsumerGroupRequest>()?.consumer_group, clients)
+            }
+            request::LOCK_BATCH_MQ => membership::lock(frame, &self.locks, now_ms),
+            request::UNLOCK_BATCH_MQ => membership::unlock(frame, &self.locks),
+            _ => membership::check_subscription(frame),
+        }
+    }
+}

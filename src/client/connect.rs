@@ -1,0 +1,291 @@
+//! Connections of one client: one to a name server, one to each broker it talks to, made when first needed and kept while
+//! they live. Brokers ask on the same connections (a changed group, a reset offset); their requests come out of
+//! [`Connections::open`]'s receiver.
+//!
+//! Addresses are texts (`host:port`) as routes carry them; names are resolved at each connect.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{OnceCell, mpsc, oneshot};
+
+use super::error::ClientError;
+use super::options::ClientOptions;
+use crate::protocol::code::response;
+use crate::protocol::frame::Frame;
+use crate::remoting::{self, Answer, Peer, RequestError, Serve};
+
+/// Most requests of brokers that wait for this client to look at them; a further one is refused as busy.
+const BROKER_REQUESTS_MAX: usize = 256;
+
+/// A request that a broker sent to this client.
+#[derive(Debug)]
+pub(super) struct BrokerRequest {
+    pub frame: Frame,
+    /// Takes the answer; dropping it answers that the request is not supported. One-way requests have none.
+    pub answer: Option<oneshot::Sender<Frame>>,
+}
+
+/// All connections of a client.
+pub struct Connections {
+    connect_timeout: Duration,
+    request_timeout: Duration,
+    incoming: Arc<Incoming>,
+    /// One cell an address: whoever comes first connects, others wait for the same connection. Bounded by the addresses of
+    /// routes and name servers.
+    pool: Mutex<HashMap<String, Arc<OnceCell<Arc<Peer>>>>>,
+    name_servers: Mutex<NameServers>,
+    closed: AtomicBool,
+}
+
+/// Who may be asked for routes, and who is asked at present.
+struct NameServers {
+    addresses: Vec<String>,
+    chosen: usize,
+}
+
+impl Connections {
+    /// Connections for these options, none made yet, and the requests that brokers will send on them.
+    pub(super) fn open(options: &ClientOptions) -> (Arc<Connections>, mpsc::Receiver<BrokerRequest>) {
+        let (sender, requests) = mpsc::channel(BROKER_REQUESTS_MAX);
+        let addresses = options.name_servers.clone();
+        // Clients spread over the name servers by chance.
+        let chosen = fastrand::usize(..addresses.len().max(1));
+        let connections = Connections {
+            connect_timeout: options.connect_timeout,
+            request_timeout: options.request_timeout,
+            incoming: Arc::new(Incoming { sender }),
+            pool: Mutex::default(),
+            name_servers: Mutex::new(NameServers { addresses, chosen }),
+            closed: AtomicBool::new(false),
+        };
+        (Arc::new(connections), requests)
+    }
+
+    /// The timeout for questions.
+    pub fn request_timeout(&self) -> Duration {
+        self.request_timeout
+    }
+
+    /// The addresses of the name servers.
+    pub fn name_servers(&self) -> Vec<String> {
+        self.name_servers
+            .lock()
+            .expect("no panic under this lock")
+            .addresses
+            .clone()
+    }
+
+    /// Replaces the name servers. The next question goes to a listed one, also if a removed one still answers.
+    pub fn set_name_servers(&self, addresses: Vec<String>) {
+        let removed = {
+            let mut servers = self.name_servers.lock().expect("no panic under this lock");
+            let kept = servers.addresses.get(servers.chosen).cloned();
+            let chosen = addresses
+                .iter()
+                .position(|address| Some(address) == kept.as_ref());
+            servers.chosen = chosen.unwrap_or(0);
+            std::mem::replace(&mut servers.addresses, addresses.clone())
+        };
+        removed
+            .iter()
+            .filter(|address| !addresses.contains(address))
+            .for_each(|address| self.drop_peer(address));
+    }
+
+    /// Asks the name servers, the one in use first, until one answers. An answer that says no is an answer.
+    pub async fn ask_name_server(&self, frame: Frame) -> Result<Frame, ClientError> {
+        let (addresses, chosen) = {
+            let servers = self.name_servers.lock().expect("no panic under this lock");
+            (servers.addresses.clone(), servers.chosen)
+        };
+        let mut failure = ClientError::NoNameServer;
+        for index in (0..addresses.len()).map(|step| (chosen + step) % addresses.len()) {
+            let address = &addresses[index];
+            match self.ask(address, frame.clone(), self.request_timeout).await {
+                Err(cause) if cause.is_unreachable() => {
+                    let addresses = addresses.join(";");
+                    failure = ClientError::NameServersUnreachable {
+                        addresses,
+                        cause: Box::new(cause),
+                    };
+                }
+                answered => {
+                    self.choose_name_server(address);
+                    return answered;
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    /// Stays with the name server that answered, if it is still listed.
+    fn choose_name_server(&self, answered: &str) {
+        let mut servers = self.name_servers.lock().expect("no panic under this lock");
+        if let Some(index) = servers.addresses.iter().position(|address| address == answered) {
+            servers.chosen = index;
+        }
+    }
+
+    /// Sends a request and waits for its answer, connecting first if need be; `timeout` covers both. Refusals come back as
+    /// frames: see [`accepted`].
+    pub async fn ask(&self, address: &str, frame: Frame, timeout: Duration) -> Result<Frame, ClientError> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        let peer = self.peer(address, timeout.min(self.connect_timeout)).await?;
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        peer.request(frame, left)
+            .await
+            .map_err(|cause| request_error(address, timeout, cause))
+    }
+
+    /// Sends a request that nobody answers. Returning means that it is queued, not that it arrived.
+    pub async fn tell(&self, address: &str, frame: Frame, timeout: Duration) -> Result<(), ClientError> {
+        let peer = self.peer(address, timeout.min(self.connect_timeout)).await?;
+        peer.oneway(frame.oneway())
+            .map_err(|cause| request_error(address, timeout, cause))
+    }
+
+    /// The living connection to an address.
+    async fn peer(&self, address: &str, timeout: Duration) -> Result<Arc<Peer>, ClientError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(ClientError::Closed);
+        }
+        let cell = self.cell(address);
+        let peer = cell.get_or_try_init(|| self.connect(address, timeout)).await?;
+        Ok(peer.clone())
+    }
+
+    /// The cell of an address; a fresh one if the connection in it has ended.
+    fn cell(&self, address: &str) -> Arc<OnceCell<Arc<Peer>>> {
+        let mut pool = self.pool.lock().expect("no panic under this lock");
+        let ended = |cell: &Arc<OnceCell<Arc<Peer>>>| cell.get().is_some_and(|peer| peer.is_closed());
+        match pool.get(address).filter(|cell| !ended(cell)) {
+            Some(cell) => cell.clone(),
+            None => {
+                let cell = Arc::new(OnceCell::new());
+                pool.insert(address.to_owned(), cell.clone());
+                cell
+            }
+        }
+    }
+
+    async fn connect(&self, address: &str, timeout: Duration) -> Result<Arc<Peer>, ClientError> {
+        let unreachable = |cause: String| ClientError::Unreachable {
+            address: address.to_owned(),
+            cause,
+        };
+        let attempt = async {
+            let mut failure = "the name has no address".to_owned();
+            let resolved = tokio::net::lookup_host(address)
+                .await
+                .map_err(|cause| unreachable(cause.to_string()))?;
+            for target in resolved {
+                match remoting::connect(target, self.incoming.clone(), timeout).await {
+                    Ok(peer) => return Ok(peer),
+                    Err(cause) => failure = cause.to_string(),
+                }
+            }
+            Err(unreachable(failure))
+        };
+        match tokio::time::timeout(timeout, attempt).await {
+            Ok(connected) => connected,
+            Err(_) => Err(unreachable(format!("no connection within {timeout:?}"))),
+        }
+    }
+
+    fn drop_peer(&self, address: &str) {
+        let cell = self
+            .pool
+            .lock()
+            .expect("no panic under this lock")
+            .remove(address);
+        if let Some(peer) = cell.as_ref().and_then(|cell| cell.get()) {
+            peer.close();
+        }
+    }
+
+    /// Closes every connection; later calls fail.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let pool = std::mem::take(&mut *self.pool.lock().expect("no panic under this lock"));
+        pool.values()
+            .filter_map(|cell| cell.get())
+            .for_each(|peer| peer.close());
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The answer if it says success; its code and remark as an error otherwise.
+pub(super) fn accepted(address: &str, answer: Frame) -> Result<Frame, ClientError> {
+    match answer.code {
+        response::SUCCESS => Ok(answer),
+        _ => Err(refusal(address, &answer)),
+    }
+}
+
+/// The error of an answer that says no.
+pub(super) fn refusal(address: &str, answer: &Frame) -> ClientError {
+    ClientError::Refused {
+        address: address.to_owned(),
+        code: answer.code,
+        remark: answer
+            .remark
+            .clone()
+            .unwrap_or_else(|| "without a reason".to_owned()),
+    }
+}
+
+fn request_error(address: &str, timeout: Duration, cause: RequestError) -> ClientError {
+    let address = address.to_owned();
+    match cause {
+        RequestError::Timeout => ClientError::Timeout { address, timeout },
+        RequestError::Closed => ClientError::Disconnected { address },
+        unsent => ClientError::NotSent {
+            address,
+            cause: unsent.to_string(),
+        },
+    }
+}
+
+/// Hands the requests of brokers to whoever this client is.
+struct Incoming {
+    sender: mpsc::Sender<BrokerRequest>,
+}
+
+impl Serve for Incoming {
+    fn serve(self: &Arc<Self>, frame: Frame, _peer: &Arc<Peer>) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        let (code, oneway) = (frame.code, frame.is_oneway());
+        let request = BrokerRequest {
+            frame,
+            answer: (!oneway).then_some(answer),
+        };
+        match self.sender.try_send(request) {
+            _ if oneway => Answer::None,
+            Ok(()) => Answer::Later(Box::pin(async move {
+                Some(answered.await.unwrap_or_else(|_| unsupported(code)))
+            })),
+            Err(mpsc::error::TrySendError::Closed(_)) => Answer::Now(unsupported(code)),
+            Err(mpsc::error::TrySendError::Full(_)) => Answer::Now(Frame::refusal(
+                response::SYSTEM_BUSY,
+                "the client has too many requests to answer",
+            )),
+        }
+    }
+
+    fn closed(&self, _peer: &Arc<Peer>) {}
+}
+
+fn unsupported(code: i32) -> Frame {
+    Frame::refusal(
+        response::REQUEST_CODE_NOT_SUPPORTED,
+        format!("request type {code} not supported by this client"),
+    )
+}

@@ -1,0 +1,135 @@
+//! Orderly consumers: locks, order and its end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rmq::client::{Consumed, ConsumerOptions, Order, PushConsumer, ReceivedMessage};
+use rmq::protocol::code::request;
+use rmq::protocol::request::send::SendRequest;
+
+use crate::consumer::{AtMostOne, Seen, options};
+use crate::server::Server;
+
+async fn in_order(options: ConsumerOptions, seen: &Seen) -> PushConsumer {
+    let (noting, one) = (seen.clone(), AtMostOne::default());
+    let handler = move |messages: Vec<ReceivedMessage>| {
+        one.enter();
+        noting.note(&messages);
+        let one = one.clone();
+        async move {
+            tokio::task::yield_now().await;
+            one.leave();
+            Consumed::Success
+        }
+    };
+    PushConsumer::start(options, &[("T", "*")], Order::Orderly, handler)
+        .await
+        .expect("started")
+}
+
+#[tokio::test]
+async fn a_queue_is_consumed_one_after_another_in_its_order() {
+    let server = Server::start().await.topic("T", 1);
+    let seen = Seen::new();
+    let _consumer = in_order(options(&server), &seen).await;
+    (0..50).for_each(|number| server.put("T", 0, &[], &format!("m{number:02}")));
+    server
+        .until("all is done", |server| server.committed("G", "T", 0) == Some(50))
+        .await;
+    let bodies = seen.all();
+    assert!(bodies.is_sorted());
+    assert_eq!(bodies.len(), 50);
+    assert!(!server.requests(request::LOCK_BATCH_MQ).is_empty());
+}
+
+#[tokio::test]
+async fn closing_an_orderly_consumer_frees_its_queues_at_once() {
+    let server = Server::start().await.topic("T", 2);
+    let seen = Seen::new();
+    let one = in_order(options(&server), &seen).await;
+    server
+        .until("it owns the queues", |_| one.progress().len() == 2)
+        .await;
+    one.close().await;
+    let codes = server.codes();
+    let [unlock, leave] = [request::UNLOCK_BATCH_MQ, request::UNREGISTER_CLIENT].map(|code| {
+        codes
+            .iter()
+            .rposition(|known| *known == code)
+            .expect("it was sent")
+    });
+    assert!(unlock < leave, "the locks go before the membership");
+    let other = in_order(options(&server), &seen).await;
+    server
+        .until("the other owns them", |_| other.progress().len() == 2)
+        .await;
+}
+
+#[tokio::test]
+async fn a_member_takes_no_queue_before_its_owner_gave_the_lock_back() {
+    let server = Server::start().await.topic("T", 2);
+    let seen = Seen::new();
+    let one = in_order(options(&server), &seen).await;
+    server
+        .until("it owns the queues", |_| one.progress().len() == 2)
+        .await;
+    let other = in_order(options(&server), &seen).await;
+    server
+        .until("each has one", |_| {
+            one.progress().len() == 1 && other.progress().len() == 1
+        })
+        .await;
+    assert_ne!(one.progress()[0].queue, other.progress()[0].queue);
+}
+
+#[tokio::test]
+async fn a_failed_message_holds_up_its_queue_until_it_succeeds() {
+    let server = Server::start().await.topic("T", 1);
+    (0..3).for_each(|number| server.put("T", 0, &[], &format!("m{number}")));
+    let (seen, calls) = (Seen::new(), Arc::new(AtomicUsize::new(0)));
+    let noting = seen.clone();
+    let handler = move |messages: Vec<ReceivedMessage>| {
+        noting.note(&messages);
+        let fails = &messages[0].body[..] == b"m1" && calls.fetch_add(1, Ordering::SeqCst) < 3;
+        async move { if fails { Consumed::Later } else { Consumed::Success } }
+    };
+    let _consumer = PushConsumer::start(options(&server), &[("T", "*")], Order::Orderly, handler)
+        .await
+        .expect("started");
+    server
+        .until("all is done", |server| server.committed("G", "T", 0) == Some(3))
+        .await;
+    assert_eq!(seen.all(), ["m0", "m1", "m1", "m1", "m1", "m2"]);
+}
+
+#[tokio::test]
+async fn orderly_retries_end_and_the_order_behind_them_is_kept() {
+    let server = Server::start().await.topic("T", 1);
+    (0..3).for_each(|number| server.put("T", 0, &[("KEYS", "k")], &format!("m{number}")));
+    let seen = Seen::new();
+    let noting = seen.clone();
+    let handler = move |messages: Vec<ReceivedMessage>| {
+        noting.note(&messages);
+        let fails = &messages[0].body[..] == b"m0";
+        async move { if fails { Consumed::Later } else { Consumed::Success } }
+    };
+    let options = ConsumerOptions {
+        retries_max: Some(1),
+        ..options(&server)
+    };
+    let _consumer = PushConsumer::start(options, &[("T", "*")], Order::Orderly, handler)
+        .await
+        .expect("started");
+    server
+        .until("all is done", |server| server.committed("G", "T", 0) == Some(3))
+        .await;
+    assert_eq!(seen.all(), ["m0", "m0", "m1", "m2"]);
+    let frame = server.requests(request::SEND_MESSAGE_V2).remove(0);
+    let send = SendRequest::read(&frame).expect("a send");
+    assert_eq!(
+        (send.topic, send.reconsume_times, send.max_reconsume_times),
+        ("%RETRY%G", 2, Some(1))
+    );
+    assert!(send.properties.contains("RETRY_TOPIC\u{1}T\u{2}"));
+    assert!(send.properties.contains("KEYS\u{1}k\u{2}"));
+}

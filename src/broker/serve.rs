@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::broker::groups::EnsuredGroup;
+use crate::broker::options::BrokerOptions;
 use crate::broker::send::{Envelope, NotStored, Stored, Target};
 use crate::broker::{Broker, admin, membership, positions, pull, refusal::Refusal, retry, send};
 use crate::protocol::code::{request, response};
@@ -52,56 +53,74 @@ pub(super) fn not_supported(code: i32) -> Answer {
     Answer::Now(Frame::refusal(response::REQUEST_CODE_NOT_SUPPORTED, remark))
 }
 
+/// What became of a SEND so far.
+enum Sent {
+    Stored(Stored),
+    /// Until its topic is saved and registered, or until the store has room.
+    Waits(Target),
+}
+
 pub(super) fn answer(answered: Result<Frame, Refusal>) -> Answer {
     Answer::Now(answered.unwrap_or_else(Frame::from))
 }
 
-/// A SEND on its way, between the steps that may have to wait.
-struct Sending {
-    frame: Frame,
-    peer: Arc<Peer>,
-    target: Target,
-}
-
 impl Broker {
     fn send(self: &Arc<Self>, frame: Frame, peer: &Arc<Peer>) -> Answer {
-        let target = match self.send_target(&frame, peer) {
-            Ok(target) => target,
-            Err(refusal) => return Answer::Now(refusal.into()),
-        };
-        let sending = Sending {
-            frame,
-            peer: Arc::clone(peer),
-            target,
-        };
-        if sending.target.created {
-            // Later messages of this connection may go to the same topic: they wait with this one.
-            let broker = Arc::clone(self);
-            return Answer::Gate(Box::pin(async move {
-                broker.topics_changed().await;
-                Some(broker.store_patiently(sending).await)
-            }));
-        }
-        match self.store_now(&sending) {
-            Ok(stored) => self.acknowledge(stored),
-            Err(NotStored::Refused(refusal)) => self.not_stored(refusal),
-            Err(NotStored::Busy) => {
-                let broker = Arc::clone(self);
-                Answer::Gate(Box::pin(
-                    async move { Some(broker.store_patiently(sending).await) },
-                ))
+        let options = self.options();
+        let target = match self.send_now(&frame, peer, &options) {
+            Ok(Sent::Stored(stored)) => return self.acknowledge(stored),
+            Ok(Sent::Waits(target)) => target,
+            Err(refusal) => {
+                self.stats.put_failed();
+                return Answer::Now(refusal.into());
             }
+        };
+        // Later messages of this connection may go to the same queue: they wait with this one.
+        let (broker, peer) = (Arc::clone(self), Arc::clone(peer));
+        Answer::Gate(Box::pin(async move {
+            if target.created {
+                broker.topics_changed().await;
+            }
+            Some(
+                broker
+                    .send_patiently(&frame, &peer, &target, &options)
+                    .await
+                    .unwrap_or_else(Frame::from),
+            )
+        }))
+    }
+
+    fn send_now(&self, frame: &Frame, peer: &Peer, options: &BrokerOptions) -> Result<Sent, Refusal> {
+        let request = SendRequest::read(frame)?;
+        let target = self.send_target(&request, peer, options)?;
+        if target.created {
+            return Ok(Sent::Waits(target));
+        }
+        let envelope = Envelope {
+            request: &request,
+            target: &target,
+            options,
+            peer,
+        };
+        match envelope.store(&frame.body.contiguous(), &self.store, &self.levels, &self.stats) {
+            Ok(stored) => Ok(Sent::Stored(stored)),
+            Err(NotStored::Busy) => Ok(Sent::Waits(target)),
+            Err(NotStored::Refused(refusal)) => Err(refusal),
         }
     }
 
-    fn send_target(&self, frame: &Frame, peer: &Peer) -> Result<Target, Refusal> {
-        let (options, now_ms) = (self.options(), self.clock.now_ms());
-        let request = SendRequest::read(frame)?;
-        let target = send::admit(&request, &self.topics, &options, peer, now_ms)?;
-        if !retry::is_retry(&request) {
+    fn send_target(
+        &self,
+        request: &SendRequest<'_>,
+        peer: &Peer,
+        options: &BrokerOptions,
+    ) -> Result<Target, Refusal> {
+        let now_ms = self.clock.now_ms();
+        let target = send::admit(request, &self.topics, options, peer, now_ms)?;
+        if !retry::is_retry(request) {
             return Ok(target);
         }
-        let EnsuredGroup { group, changed } = retry::group_of(&request, &self.groups, &options, now_ms)?;
+        let EnsuredGroup { group, changed } = retry::group_of(request, &self.groups, options, now_ms)?;
         let sender = self.clients.consumer_id(&group.group_name, peer.id());
         let holds_queue = sender.is_some_and(|id| self.locks.holds_any(&group.group_name, &id, now_ms));
         let target = Target {
@@ -109,7 +128,7 @@ impl Broker {
             ..target
         };
         Ok(retry::divert(
-            &request,
+            request,
             target,
             &group,
             holds_queue,
@@ -119,33 +138,29 @@ impl Broker {
         ))
     }
 
-    fn store_now(&self, sending: &Sending) -> Result<Stored, NotStored> {
-        let options = self.options();
-        let request = SendRequest::read(&sending.frame).map_err(Refusal::from)?;
+    /// Stores the message as soon as the store has room for it, and waits until it is durable.
+    async fn send_patiently(
+        &self,
+        frame: &Frame,
+        peer: &Peer,
+        target: &Target,
+        options: &BrokerOptions,
+    ) -> Result<Frame, Refusal> {
+        let request = SendRequest::read(frame)?;
         let envelope = Envelope {
             request: &request,
-            target: &sending.target,
-            options: &options,
-            peer: &sending.peer,
+            target,
+            options,
+            peer,
         };
-        envelope.store(
-            &sending.frame.body.contiguous(),
-            &self.store,
-            &self.levels,
-            &self.stats,
-        )
-    }
-
-    /// Stores the message as soon as the store has room for it, and waits until it is durable.
-    async fn store_patiently(&self, sending: Sending) -> Frame {
-        let timeout = self.options().flush_timeout;
-        let deadline = tokio::time::Instant::now() + timeout;
+        let body = frame.body.contiguous();
+        let deadline = tokio::time::Instant::now() + options.flush_timeout;
         loop {
-            match self.store_now(&sending) {
-                Ok(stored) => return self.durable(stored).await,
+            match envelope.store(&body, &self.store, &self.levels, &self.stats) {
+                Ok(stored) => return Ok(self.durable(stored).await),
                 Err(NotStored::Refused(refusal)) => {
                     self.stats.put_failed();
-                    return refusal.into();
+                    return Err(refusal);
                 }
                 Err(NotStored::Busy) => {}
             }
@@ -156,14 +171,9 @@ impl Broker {
                 self.stats.put_failed();
                 let remark =
                     "[PC_SYNCHRONIZED]broker busy, the disk does not keep up with what waits to be written";
-                return Frame::refusal(response::SYSTEM_BUSY, remark);
+                return Err(Refusal::new(response::SYSTEM_BUSY, remark));
             }
         }
-    }
-
-    fn not_stored(&self, refusal: Refusal) -> Answer {
-        self.stats.put_failed();
-        Answer::Now(refusal.into())
     }
 
     /// Answers at once where nothing is waited for.

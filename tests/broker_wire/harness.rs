@@ -1,6 +1,9 @@
 //! A broker on a free port over a temporary store, with a clock that tests set, and clients that speak raw frames.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use rmq::broker::config::Config;
@@ -17,7 +20,9 @@ use rmq::protocol::request::pull::{PullReply, PullRequest, pull_flag};
 use rmq::protocol::request::send::SendRequest;
 use rmq::protocol::settings::{Defaults, Settings};
 use rmq::remoting::{self, Answer, Peer, Serve};
-use rmq::store::{Clock, RealDisk, SetClock, StoreOptions};
+use rmq::store::{
+    Clock, Disk, DiskFile, FolderEntry, LockError, RealDisk, SetClock, Space, StoreOptions, Way,
+};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -31,12 +36,15 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Setup {
     pub options: BrokerOptions,
     pub store: StoreOptions,
+    pub disk: Arc<dyn Disk>,
 }
+
+type Change = Arc<dyn Fn(&mut Setup)>;
 
 pub struct TestBroker {
     pub running: RunningBroker,
     pub clock: Arc<SetClock>,
-    change: fn(&mut Setup),
+    change: Change,
     pub folder: TempDir,
 }
 
@@ -45,9 +53,9 @@ impl TestBroker {
         TestBroker::start_with(|_| {}).await
     }
 
-    pub async fn start_with(change: fn(&mut Setup)) -> TestBroker {
+    pub async fn start_with(change: impl Fn(&mut Setup) + 'static) -> TestBroker {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        TestBroker::open(folder, Arc::new(SetClock::at(BEGIN_MS)), change).await
+        TestBroker::open(folder, Arc::new(SetClock::at(BEGIN_MS)), Arc::new(change)).await
     }
 
     /// Stops cleanly and starts again on the same store.
@@ -62,7 +70,7 @@ impl TestBroker {
         TestBroker::open(self.folder, self.clock, self.change).await
     }
 
-    async fn open(folder: TempDir, clock: Arc<SetClock>, change: fn(&mut Setup)) -> TestBroker {
+    async fn open(folder: TempDir, clock: Arc<SetClock>, change: Change) -> TestBroker {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
         let options = BrokerOptions {
@@ -79,7 +87,11 @@ impl TestBroker {
             store_host: address,
             ..StoreOptions::default()
         };
-        let mut setup = Setup { options, store };
+        let mut setup = Setup {
+            options,
+            store,
+            disk: Arc::new(RealDisk),
+        };
         change(&mut setup);
         let start = Start {
             config: Config::new(
@@ -89,7 +101,7 @@ impl TestBroker {
             ),
             options: setup.options,
             store: setup.store,
-            disk: Arc::new(RealDisk),
+            disk: setup.disk,
             clock: clock.clone(),
         };
         let running = Broker::start(
@@ -345,4 +357,68 @@ pub fn number(frame: &Frame, name: &str) -> i64 {
         .get(name)
         .unwrap_or_else(|| panic!("{name} is missing: {:?}", frame.remark));
     text.parse().expect("a number")
+}
+
+/// A disk that is full for one moment: the creation of the n-th file below a folder fails, once.
+pub struct FullOnce {
+    folder: &'static str,
+    left: AtomicI64,
+}
+
+impl FullOnce {
+    /// Lets `passed` creations pass, then one fail.
+    pub fn after(passed: i64, folder: &'static str) -> FullOnce {
+        FullOnce {
+            folder,
+            left: AtomicI64::new(passed),
+        }
+    }
+
+    /// Whether the failure is over.
+    pub fn has_failed(&self) -> bool {
+        self.left.load(Ordering::SeqCst) < 0
+    }
+}
+
+impl Disk for FullOnce {
+    fn create_folder(&self, path: &Path) -> io::Result<()> {
+        RealDisk.create_folder(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<FolderEntry>> {
+        RealDisk.list(path)
+    }
+    fn create(&self, path: &Path, bytes: u64, way: Way) -> io::Result<Arc<dyn DiskFile>> {
+        let counts = path.to_string_lossy().contains(self.folder);
+        if counts && self.left.fetch_sub(1, Ordering::SeqCst) == 0 {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        RealDisk.create(path, bytes, way)
+    }
+    fn open(&self, path: &Path, way: Way) -> io::Result<Arc<dyn DiskFile>> {
+        RealDisk.open(path, way)
+    }
+    fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        RealDisk.read(path)
+    }
+    fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        RealDisk.replace(path, content)
+    }
+    fn set_len(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        RealDisk.set_len(path, bytes)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove(path)
+    }
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove_folder(path)
+    }
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        RealDisk.sync_folder(path)
+    }
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        RealDisk.space(path)
+    }
+    fn lock(&self, path: &Path) -> Result<Box<dyn Send + Sync>, LockError> {
+        RealDisk.lock(path)
+    }
 }

@@ -149,17 +149,17 @@ async fn topics_and_groups_are_there_after_a_restart() {
     let client = broker.connect().await;
     client.send("orders", "kept").await;
     client.beat(&consumer("c", "readers", &["orders"])).await;
-    let broker = broker.restart().await;
+    let config = broker.folder.path().join("store/config");
+    let broker = broker
+        .restart_after(|| {
+            for (file, name) in [("topics.json", "%RETRY%readers"), ("subscriptionGroup.json", "readers")] {
+                let text = std::fs::read_to_string(config.join(file)).expect("a file");
+                assert!(text.contains(&format!("\"{name}\"")), "{file}");
+            }
+        })
+        .await;
     let client = broker.connect().await;
     assert_eq!(client.pull("orders", 0).await.bodies(), ["kept"]);
-    let config = broker.folder.path().join("store/config");
-    for (file, name) in [
-        ("topics.json", "%RETRY%readers"),
-        ("subscriptionGroup.json", "readers"),
-    ] {
-        let text = std::fs::read_to_string(config.join(file)).expect("a file");
-        assert!(text.contains(&format!("\"{name}\"")), "{file}");
-    }
 }
 
 /// What a send made is saved before the send is answered: a killed broker knows the topic of every message it has.

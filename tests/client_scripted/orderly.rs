@@ -133,3 +133,72 @@ async fn orderly_retries_end_and_the_order_behind_them_is_kept() {
     assert!(send.properties.contains("RETRY_TOPIC\u{1}T\u{2}"));
     assert!(send.properties.contains("KEYS\u{1}k\u{2}"));
 }
+
+#[tokio::test]
+async fn one_by_one_hands_failures_back_and_goes_on_in_order() {
+    let server = Server::start().await.topic("T", 1);
+    (0..20).for_each(|number| server.put("T", 0, &[], &format!("m{number:02}")));
+    let (seen, one) = (Seen::new(), AtMostOne::default());
+    let noting = seen.clone();
+    let handler = move |messages: Vec<ReceivedMessage>| {
+        one.enter();
+        noting.note(&messages);
+        let one = one.clone();
+        async move {
+            tokio::task::yield_now().await;
+            one.leave();
+            if &messages[0].body[..] == b"m07" {
+                Consumed::Later
+            } else {
+                Consumed::Success
+            }
+        }
+    };
+    let _consumer = PushConsumer::start(options(&server), &[("T", "*")], Order::OneByOne, handler)
+        .await
+        .expect("started");
+    server
+        .until("all is done", |server| server.committed("G", "T", 0) == Some(20))
+        .await;
+    assert!(seen.all().is_sorted());
+    assert_eq!(seen.all().len(), 20);
+    assert_eq!(server.requests(request::CONSUMER_SEND_MSG_BACK).len(), 1);
+    assert!(server.requests(request::LOCK_BATCH_MQ).is_empty());
+}
+
+#[tokio::test]
+async fn what_a_handler_leaves_untouched_is_neither_done_nor_handed_back() {
+    for order in [Order::Concurrent, Order::OneByOne, Order::Orderly] {
+        let server = Server::start().await.topic("T", 1);
+        (0..5).for_each(|number| server.put("T", 0, &[], &format!("m{number}")));
+        let seen = Seen::new();
+        let noting = seen.clone();
+        let handler = move |messages: Vec<ReceivedMessage>| {
+            noting.note(&messages);
+            async move {
+                match &messages[0].body[..] {
+                    b"m0" | b"m1" => Consumed::Success,
+                    _ => Consumed::Untouched,
+                }
+            }
+        };
+        let consumer = PushConsumer::start(options(&server), &[("T", "*")], order, handler)
+            .await
+            .expect("started");
+        server
+            .until("the first two are done", |server| {
+                server.committed("G", "T", 0) == Some(2)
+            })
+            .await;
+        seen.until("the third was offered", |bodies| {
+            bodies.contains(&"m2".to_owned())
+        })
+        .await;
+        consumer.close().await;
+        assert_eq!(server.committed("G", "T", 0), Some(2), "{order:?}");
+        assert!(
+            server.requests(request::CONSUMER_SEND_MSG_BACK).is_empty(),
+            "{order:?}"
+        );
+    }
+}

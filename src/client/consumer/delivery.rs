@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::offsets::name;
 use super::queue::{OwnedQueue, Stage, Taken};
-use super::{Consumed, Membership, hand_back};
+use super::{Consumed, Membership, Order, hand_back};
 use crate::client::received::ReceivedMessage;
 use crate::protocol::request::client::MessageModel;
 
@@ -30,10 +30,10 @@ pub(super) async fn deliver(
                 generation: taken.generation,
                 messages,
             };
-            if member.is_orderly() {
-                in_order(&member, batch).await;
-            } else {
-                start_concurrently(&member, batch).await;
+            match member.order {
+                Order::Orderly => in_order(&member, batch).await,
+                Order::OneByOne => start(&member, batch).await.finished().await,
+                Order::Concurrent => start(&member, batch).await.left_running(),
             }
         }
     }
@@ -66,21 +66,37 @@ fn chunks(messages: Vec<ReceivedMessage>, max: usize) -> impl Iterator<Item = Ve
     })
 }
 
-/// Waits for one of the handlers to be free and runs it in the background.
-async fn start_concurrently(member: &Arc<Membership>, batch: Batch) {
+/// Waits for one of the handlers to be free and runs it in the background; nothing is started on a queue that stops.
+async fn start(member: &Arc<Membership>, batch: Batch) -> Started {
     let stopping = batch.owned.clone();
     let permit = tokio::select! {
         permit = member.free_handler() => permit,
-        () = stopping.reached(Stage::Stopping) => return,
+        () = stopping.reached(Stage::Stopping) => return Started(None),
     };
     let (member, running) = (member.clone(), batch.owned.begin());
-    tokio::spawn(async move {
-        concurrently(&member, batch, permit).await;
+    Started(Some(tokio::spawn(async move {
+        handle_and_settle(&member, batch, permit).await;
         drop(running);
-    });
+    })))
 }
 
-async fn concurrently(member: &Membership, mut batch: Batch, permit: OwnedSemaphorePermit) {
+/// A batch in the background, if it was started.
+struct Started(Option<JoinHandle<()>>);
+
+impl Started {
+    /// Waits until its messages have found their fate.
+    async fn finished(self) {
+        if let Some(running) = self.0 {
+            // A panic here is reported by the runtime; the messages stay unfinished and come again.
+            let _ended = running.await;
+        }
+    }
+
+    /// Goes on at once.
+    fn left_running(self) {}
+}
+
+async fn handle_and_settle(member: &Membership, mut batch: Batch, permit: OwnedSemaphorePermit) {
     let mut permit = Some(permit);
     loop {
         let limit = Some(member.options.handler_timeout);
@@ -91,8 +107,10 @@ async fn concurrently(member: &Membership, mut batch: Batch, permit: OwnedSemaph
         if !batch.counts() {
             return;
         }
-        if consumed == Consumed::Success {
-            return batch.finish(&batch.messages);
+        match consumed {
+            Consumed::Success => return batch.finish(&batch.messages),
+            Consumed::Untouched => return batch.owned.reached(Stage::Stopping).await,
+            Consumed::Later => {}
         }
         if member.options.model == MessageModel::Broadcasting {
             // There is no one to hand them back to: each member of the group has its own offset.
@@ -150,8 +168,10 @@ async fn in_order(member: &Membership, mut batch: Batch) {
         if !batch.counts() {
             return;
         }
-        if consumed == Consumed::Success {
-            return batch.finish(&batch.messages);
+        match consumed {
+            Consumed::Success => return batch.finish(&batch.messages),
+            Consumed::Untouched => return batch.owned.reached(Stage::Stopping).await,
+            Consumed::Later => {}
         }
         batch = give_up_exhausted(member, batch).await;
         pause(member, &batch.owned).await;

@@ -54,6 +54,9 @@ pub enum Consumed {
     Success,
     /// They failed and shall come again later. An orderly queue waits for it.
     Later,
+    /// The handler did not touch them and takes no more of this queue: neither done nor failed, they come again to whoever
+    /// owns the queue next. For a consumer that is about to close.
+    Untouched,
 }
 
 /// How the messages of one queue reach the handler.
@@ -61,6 +64,8 @@ pub enum Consumed {
 pub enum Order {
     /// Several at a time, in any order.
     Concurrent,
+    /// One after another in the order of the queue. A failed one goes back to the broker, and the next has its turn.
+    OneByOne,
     /// One after another in the order of the queue, under the queue's lock.
     Orderly,
 }

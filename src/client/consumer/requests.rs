@@ -195,7 +195,7 @@ async fn consume_directly(member: &Membership, frame: &Frame) -> Frame {
         auto_commit: true,
         consume_result: match consumed {
             Consumed::Success => ConsumeResult::Success,
-            Consumed::Later => ConsumeResult::Later,
+            Consumed::Later | Consumed::Untouched => ConsumeResult::Later,
         },
         order: member.is_orderly(),
         remark: None,

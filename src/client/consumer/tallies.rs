@@ -47,6 +47,7 @@ impl Tallies {
             match consumed {
                 Consumed::Success => tally.consumed += messages as u64,
                 Consumed::Later => tally.failed += messages as u64,
+                Consumed::Untouched => {}
             }
             tally.handler_calls += 1;
             tally.handler_time += time;

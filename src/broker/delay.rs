@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::broker::blocking;
 use crate::broker::topics::{Topics, system};
 use crate::protocol::message::{Message, RecordView, property, push_property, sys_flag, tags_code};
 use crate::protocol::request::body::DataVersion;
@@ -152,17 +153,25 @@ impl DelayOffsets {
 
 /// What a pump's step leaves to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+enum Next {
     /// Nothing is parked: wait for an arrival.
     Empty,
     /// Step again after so long.
     After(Duration),
 }
 
+/// What a step has done.
+struct Delivered {
+    /// Queue offset of the next message; `None` without a queue.
+    offset: Option<u64>,
+    /// Log offset behind the last record stored.
+    stored_end: Option<u64>,
+    next: Next,
+}
+
 /// Delivers the messages of one level.
 pub struct Pump {
     pub level: i32,
-    pub delay_ms: i64,
     pub store: Arc<Store>,
     pub topics: Arc<Topics>,
     pub offsets: Arc<DelayOffsets>,
@@ -171,7 +180,7 @@ pub struct Pump {
 
 impl Pump {
     /// Runs until it is dropped. Dropping is safe at any point: at most one batch is delivered again.
-    pub async fn run(self) {
+    pub async fn run(self: Arc<Self>) {
         loop {
             let mut arrivals = self.store.arrivals(system::SCHEDULE, self.level - 1);
             match self.step().await {
@@ -181,37 +190,56 @@ impl Pump {
         }
     }
 
-    /// Delivers what is due, in order. One message that cannot be handed over holds back those behind it, and it alone is
-    /// tried again. The offset moves when what was stored is as durable as any acknowledged message.
-    pub async fn step(&self) -> Next {
+    /// Delivers what is due, in order. The offset moves when what was stored is as durable as any acknowledged message.
+    async fn step(self: &Arc<Self>) -> Next {
+        let pump = Arc::clone(self);
+        let delivered = blocking(move || pump.deliver_due()).await;
+        if let Some(end) = delivered.stored_end {
+            while let Err(DurableError::Timeout) = self.store.durable(end, DURABLE_TIMEOUT).await {}
+        }
+        if let Some(offset) = delivered.offset {
+            self.offsets.set(self.level, offset, self.clock.now_ms());
+        }
+        delivered.next
+    }
+
+    /// Stores what is due at its real place. One message that cannot be stored holds back those behind it, and it alone is
+    /// tried again.
+    fn deliver_due(&self) -> Delivered {
         let Some(bounds) = self.store.queue(system::SCHEDULE, self.level - 1) else {
-            return Next::Empty;
+            return Delivered {
+                offset: None,
+                stored_end: None,
+                next: Next::Empty,
+            };
         };
         // A log that was cut or cleaned may lie before or behind the saved offset.
-        let begin = self.offsets.get(self.level).clamp(bounds.min, bounds.end);
-        let batch_end = bounds.end.min(begin + BATCH_MAX);
-        let mut offset = begin;
+        let mut offset = self.offsets.get(self.level).clamp(bounds.min, bounds.end);
+        let batch_end = bounds.end.min(offset + BATCH_MAX);
         let mut stored_end = None;
-        let mut next = if batch_end == bounds.end {
-            Next::Empty
-        } else {
-            Next::After(Duration::ZERO)
-        };
         while offset < batch_end {
             match self.deliver(offset) {
                 Ok(end) => stored_end = end.or(stored_end),
                 Err(pause) => {
-                    next = Next::After(pause);
-                    break;
+                    return Delivered {
+                        offset: Some(offset),
+                        stored_end,
+                        next: Next::After(pause),
+                    };
                 }
             }
             offset += 1;
         }
-        if let Some(end) = stored_end {
-            while let Err(DurableError::Timeout) = self.store.durable(end, DURABLE_TIMEOUT).await {}
+        let next = if offset == bounds.end {
+            Next::Empty
+        } else {
+            Next::After(Duration::ZERO)
+        };
+        Delivered {
+            offset: Some(offset),
+            stored_end,
+            next,
         }
-        self.offsets.set(self.level, offset, self.clock.now_ms());
-        next
     }
 
     /// Stores the parked message at its real place if it is due, and returns the end of its record; `None` if there is
@@ -221,8 +249,8 @@ impl Pump {
             .store
             .entry(system::SCHEDULE, self.level - 1, offset)
             .ok_or(RETRY_PAUSE)?;
-        // A delivery time further away than the level's delay comes from a clock that has been set back since.
-        let wait_ms = (entry.tags_code - self.clock.now_ms()).min(self.delay_ms);
+        // Never early: a clock that is set back delays what is parked.
+        let wait_ms = entry.tags_code - self.clock.now_ms();
         if wait_ms > 0 {
             return Err(TICK.min(Duration::from_millis(wait_ms as u64)));
         }

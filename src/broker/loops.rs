@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::broker::{Broker, EXPIRE_INTERVAL, STATS_INTERVAL, membership, persist};
+use crate::broker::{Broker, EXPIRE_INTERVAL, STATS_INTERVAL, blocking, membership, persist};
 use crate::protocol::request::body::DataVersion;
 
 /// Pause before tables that could not be saved are tried again.
@@ -130,11 +130,6 @@ impl Broker {
 /// Ends when the broker stops, or is dropped.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
-}
-
-async fn blocking<T: Send + 'static>(step: impl FnOnce() -> T + Send + 'static) -> T {
-    let ended = tokio::task::spawn_blocking(step).await;
-    ended.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }
 
 fn report<T>(what: &str, result: &io::Result<T>) -> bool {

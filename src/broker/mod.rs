@@ -121,9 +121,7 @@ impl Broker {
     /// # Errors
     /// If a table or the store cannot be read. Nothing is left running then.
     pub async fn start(start: Start, listeners: Listeners) -> Result<RunningBroker, StartError> {
-        let opened = tokio::task::spawn_blocking(move || Broker::open(start)).await;
-        let broker =
-            Arc::new(opened.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?);
+        let broker = Arc::new(blocking(move || Broker::open(start)).await?);
         let address = listeners.main.local_addr()?;
         let fast_address = listeners.fast.as_ref().map(TcpListener::local_addr).transpose()?;
         let stop = watch::Sender::new(false);
@@ -144,7 +142,7 @@ impl Broker {
         until_ended.spawn(loops::save_delays(Arc::clone(&broker), stop.subscribe()));
         let mut until_stopped = JoinSet::new();
         for pump in broker.pumps() {
-            until_stopped.spawn(pump.run());
+            until_stopped.spawn(Arc::new(pump).run());
         }
         until_stopped.spawn(loops::expire(Arc::clone(&broker)));
         until_stopped.spawn(loops::count(Arc::clone(&broker)));
@@ -229,10 +227,6 @@ impl Broker {
     fn pumps(&self) -> Vec<Pump> {
         let pump = |level| Pump {
             level,
-            delay_ms: self
-                .levels
-                .delay_ms(level)
-                .expect("a level of the table has a delay"),
             store: Arc::clone(&self.store),
             topics: Arc::clone(&self.topics),
             offsets: Arc::clone(&self.delays),
@@ -323,7 +317,12 @@ impl RunningBroker {
         while self.until_ended.join_next().await.is_some() {}
         self.until_stopped.shutdown().await;
         let broker = Arc::clone(&self.broker);
-        let closed = tokio::task::spawn_blocking(move || broker.close()).await;
-        closed.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+        blocking(move || broker.close()).await
     }
+}
+
+/// Runs what may wait for a disk on a thread that may.
+async fn blocking<T: Send + 'static>(step: impl FnOnce() -> T + Send + 'static) -> T {
+    let ended = tokio::task::spawn_blocking(step).await;
+    ended.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }

@@ -254,10 +254,7 @@ impl Envelope<'_> {
             })
             .collect();
         let appended = store.append_all(&messages).map_err(|error| not_stored(&error))?;
-        let (first, last) = match (appended.first(), appended.last()) {
-            (Some(first), Some(last)) => (first, last),
-            _ => unreachable!("a batch has at least one message"),
-        };
+        let (first, last) = (appended[0], appended[appended.len() - 1]);
         let ids: Vec<String> = appended
             .iter()
             .map(|one| offset_message_id(self.options.store_host, one.log_offset))

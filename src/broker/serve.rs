@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::broker::groups::EnsuredGroup;
 use crate::broker::options::BrokerOptions;
 use crate::broker::send::{Envelope, NotStored, Stored, Target};
-use crate::broker::{Broker, admin, membership, positions, pull, refusal::Refusal, retry, send};
+use crate::broker::{Broker, admin, blocking, membership, positions, pull, refusal::Refusal, retry, send};
 use crate::protocol::code::{request, response};
 use crate::protocol::frame::Frame;
 use crate::protocol::message::RecordView;
@@ -26,10 +26,9 @@ impl Serve for Broker {
             request::CONSUMER_SEND_MSG_BACK => self.send_back(&frame, peer),
             request::QUERY_CONSUMER_OFFSET
             | request::UPDATE_CONSUMER_OFFSET
-            | request::SEARCH_OFFSET_BY_TIMESTAMP
             | request::GET_MAX_OFFSET
-            | request::GET_MIN_OFFSET
-            | request::GET_EARLIEST_MSG_STORETIME => answer(self.position(&frame)),
+            | request::GET_MIN_OFFSET => answer(self.position(&frame)),
+            request::SEARCH_OFFSET_BY_TIMESTAMP | request::GET_EARLIEST_MSG_STORETIME => self.time(frame),
             request::HEART_BEAT
             | request::UNREGISTER_CLIENT
             | request::GET_CONSUMER_LIST_BY_GROUP
@@ -53,11 +52,17 @@ pub(super) fn not_supported(code: i32) -> Answer {
     Answer::Now(Frame::refusal(response::REQUEST_CODE_NOT_SUPPORTED, remark))
 }
 
-/// What became of a SEND so far.
-enum Sent {
-    Stored(Stored),
+/// Why a SEND is not stored yet, or never.
+enum Unsent {
     /// Until its topic is saved and registered, or until the store has room.
     Waits(Target),
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Unsent {
+    fn from(refusal: Refusal) -> Unsent {
+        Unsent::Refused(refusal)
+    }
 }
 
 pub(super) fn answer(answered: Result<Frame, Refusal>) -> Answer {
@@ -68,9 +73,9 @@ impl Broker {
     fn send(self: &Arc<Self>, frame: Frame, peer: &Arc<Peer>) -> Answer {
         let options = self.options();
         let target = match self.send_now(&frame, peer, &options) {
-            Ok(Sent::Stored(stored)) => return self.acknowledge(stored),
-            Ok(Sent::Waits(target)) => target,
-            Err(refusal) => {
+            Ok(stored) => return self.acknowledge(stored),
+            Err(Unsent::Waits(target)) => target,
+            Err(Unsent::Refused(refusal)) => {
                 self.stats.put_failed();
                 return Answer::Now(refusal.into());
             }
@@ -90,11 +95,11 @@ impl Broker {
         }))
     }
 
-    fn send_now(&self, frame: &Frame, peer: &Peer, options: &BrokerOptions) -> Result<Sent, Refusal> {
-        let request = SendRequest::read(frame)?;
+    fn send_now(&self, frame: &Frame, peer: &Peer, options: &BrokerOptions) -> Result<Stored, Unsent> {
+        let request = SendRequest::read(frame).map_err(Refusal::from)?;
         let target = self.send_target(&request, peer, options)?;
         if target.created {
-            return Ok(Sent::Waits(target));
+            return Err(Unsent::Waits(target));
         }
         let envelope = Envelope {
             request: &request,
@@ -103,9 +108,9 @@ impl Broker {
             peer,
         };
         match envelope.store(&frame.body.contiguous(), &self.store, &self.levels, &self.stats) {
-            Ok(stored) => Ok(Sent::Stored(stored)),
-            Err(NotStored::Busy) => Ok(Sent::Waits(target)),
-            Err(NotStored::Refused(refusal)) => Err(refusal),
+            Ok(stored) => Ok(stored),
+            Err(NotStored::Busy) => Err(Unsent::Waits(target)),
+            Err(NotStored::Refused(refusal)) => Err(Unsent::Refused(refusal)),
         }
     }
 
@@ -261,7 +266,12 @@ impl Broker {
             )
         };
         let offset = u64::try_from(request.offset).map_err(|_| missing())?;
-        let bytes = self.store.message_at(offset).ok().flatten().ok_or_else(missing)?;
+        let store = Arc::clone(&self.store);
+        let bytes = blocking(move || store.message_at(offset))
+            .await
+            .ok()
+            .flatten()
+            .ok_or_else(missing)?;
         let record = RecordView::decode(&bytes).map_err(|_| missing())?;
         let (options, now_ms) = (self.options(), self.clock.now_ms());
         let place = retry::place(
@@ -293,11 +303,21 @@ impl Broker {
             request::UPDATE_CONSUMER_OFFSET => {
                 positions::update(&frame.header()?, offsets, &self.groups, topics, store)?
             }
-            request::SEARCH_OFFSET_BY_TIMESTAMP => positions::search(&frame.header()?, store),
             request::GET_MAX_OFFSET => positions::end(&frame.header()?, store),
-            request::GET_MIN_OFFSET => positions::begin(&frame.header()?, store),
-            _ => positions::earliest_time(&frame.header()?, store),
+            _ => positions::begin(&frame.header()?, store),
         })
+    }
+
+    /// Times stand in records, which may have to come from the disk.
+    fn time(self: &Arc<Self>, frame: Frame) -> Answer {
+        let store = Arc::clone(&self.store);
+        let answered = blocking(move || match frame.code {
+            request::SEARCH_OFFSET_BY_TIMESTAMP => Ok(positions::search(&frame.header()?, &store)),
+            _ => Ok(positions::earliest_time(&frame.header()?, &store)),
+        });
+        Answer::Later(Box::pin(async move {
+            Some(answered.await.unwrap_or_else(|bad: Refusal| bad.into()))
+        }))
     }
 
     fn membership(&self, frame: &Frame, peer: &Arc<Peer>) -> Result<Frame, Refusal> {

@@ -13,11 +13,13 @@ use crate::protocol::request::body::DataVersion;
 /// Pause before tables that could not be saved are tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// What of topics and groups is in the files.
+/// What of topics, groups and changes of the configuration is in the files.
 #[derive(Clone, Copy, Default)]
 struct Saved {
     topics: Option<DataVersion>,
     groups: Option<DataVersion>,
+    /// How often requests have changed the configuration.
+    config_changes: i64,
 }
 
 /// Saves topics and groups as soon as somebody asks; many who ask at once share one round.
@@ -53,6 +55,11 @@ fn save_changed(broker: &Broker, saved: Saved) -> io::Result<Saved> {
     if saved.groups != Some(groups.data_version) {
         broker.files.write(persist::GROUPS, &groups)?;
         now.groups = Some(groups.data_version);
+    }
+    let config_changes = broker.config.version().counter;
+    if saved.config_changes != config_changes {
+        broker.config.save()?;
+        now.config_changes = config_changes;
     }
     Ok(now)
 }

@@ -290,6 +290,11 @@ impl Store {
         }
     }
 
+    /// What the store was opened with.
+    pub fn options(&self) -> &StoreOptions {
+        &self.options
+    }
+
     /// The bounds of a queue; `None` if it has never had a message, or its topic was deleted.
     pub fn queue(&self, topic: &str, queue_id: i32) -> Option<QueueBounds> {
         let queue = self.existing(topic, queue_id)?;

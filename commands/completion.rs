@@ -12,6 +12,7 @@ Examples:
   rmq completion zsh  > ~/.zfunc/_rmq
   rmq completion fish > ~/.config/fish/completions/rmq.fish";
 
+/// Print the completion script of a shell.
 #[derive(clap::Args, Debug)]
 #[command(before_help = EXAMPLES)]
 pub struct Completion {

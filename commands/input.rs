@@ -11,6 +11,9 @@ use rmq::protocol::FRAME_BYTES_MAX;
 use crate::output::{Exit, Failure};
 use crate::record::Draft;
 
+/// Bytes read from a file at once.
+const FILE_BUFFER_BYTES: usize = 64 * 1024;
+
 /// How the input becomes messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
@@ -23,10 +26,12 @@ pub enum Split {
 }
 
 /// One piece of the input.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// Line number from 1; 1 for the whole input.
     pub number: u64,
+    /// Bytes of the input up to the end of this piece.
+    pub read_to: u64,
     /// The message, or what is wrong with the line.
     pub draft: Result<Draft, String>,
 }
@@ -37,6 +42,10 @@ pub struct Input {
     /// Shown in errors.
     name: String,
     split: Split,
+    /// Bytes there are, where that is known beforehand.
+    bytes_total: Option<u64>,
+    /// Bytes read so far.
+    read_to: u64,
     /// Lines read so far.
     lines: u64,
     blank: u64,
@@ -51,18 +60,31 @@ impl Input {
             None | Some("-") => Ok(Input::new(Box::new(BufReader::new(io::stdin())), "stdin", split)),
             Some(text) => match text.strip_prefix('@') {
                 Some(literal) if literal.starts_with('@') => Ok(Input::text(literal, split)),
-                Some(path) => {
-                    let file = File::open(path)
-                        .map_err(|error| Failure::new(Exit::Failed, format!("{path}: {error}")))?;
-                    Ok(Input::new(
-                        Box::new(BufReader::with_capacity(1 << 16, file)),
-                        path,
-                        split,
-                    ))
-                }
+                Some(path) => Input::file(path, split),
                 None => Ok(Input::text(text, split)),
             },
         }
+    }
+
+    fn file(path: &str, split: Split) -> Result<Input, Failure> {
+        let file =
+            File::open(path).map_err(|error| Failure::new(Exit::Failed, format!("{path}: {error}")))?;
+        let regular = file.metadata().ok().filter(|metadata| metadata.is_file());
+        let input = Input::new(
+            Box::new(BufReader::with_capacity(FILE_BUFFER_BYTES, file)),
+            path,
+            split,
+        );
+        Ok(Input {
+            bytes_total: regular.map(|metadata| metadata.len()),
+            ..input
+        })
+    }
+
+    /// One message of `size` letters.
+    pub fn made_up(size: usize) -> Input {
+        let letters = (b'a'..=b'z').cycle().take(size).collect();
+        Input::new(Box::new(Cursor::<Vec<u8>>::new(letters)), "--size", Split::Whole)
     }
 
     fn text(text: &str, split: Split) -> Input {
@@ -74,9 +96,16 @@ impl Input {
             reader,
             name: name.to_owned(),
             split,
+            bytes_total: None,
+            read_to: 0,
             lines: 0,
             blank: 0,
         }
+    }
+
+    /// Bytes there are to read, where that is known beforehand.
+    pub fn bytes_total(&self) -> Option<u64> {
+        self.bytes_total
     }
 
     /// Blank lines skipped so far.
@@ -103,6 +132,7 @@ impl Input {
         let piece = piece.map_err(|error| Failure::new(Exit::Failed, format!("{}: {error}", self.name)))?;
         Ok(piece.map(|draft| Piece {
             number: self.lines,
+            read_to: self.read_to,
             draft,
         }))
     }
@@ -142,6 +172,7 @@ impl Input {
                 return Ok(None);
             }
             self.lines += 1;
+            self.read_to += read as u64;
             if line.last() == Some(&b'\n') {
                 line.pop();
             } else if read == FRAME_BYTES_MAX {

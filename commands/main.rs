@@ -1,22 +1,37 @@
 //! `rmq`: one binary for RocketMQ's name server, broker, clients and administration.
 //!
 //! This file is the table of contents: the command enum and the one `match`. Each command stands in the file of its name; a
-//! noun with several verbs is a folder. What they share: [`output`] (exit codes, tables, JSON, failures), [`connect`] (the way
-//! to the servers), [`positions`], [`format`], [`record`], [`input`], [`ports`], [`signals`].
+//! noun with several verbs is a folder. What they share: [`output`] (exit codes, tables, JSON, failures), [`connect`] and
+//! [`brokers`] (the way to one server, and to several), [`server`] (a broker in this process), [`positions`], [`format`],
+//! [`record`], [`input`], [`queue_name`], [`ports`], [`scratch`], [`signals`].
 
+mod broker;
+mod brokers;
 mod completion;
+mod connect;
+mod consume;
+mod dev;
 mod format;
+mod group;
 mod input;
+mod msg;
+mod namesrv;
 mod output;
 mod ports;
 mod positions;
+mod queue_name;
 mod record;
+mod scratch;
+mod send;
+mod server;
 mod signals;
+mod topic;
 
 use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Style, Styles};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 use output::{Exit, Failure, Format};
 
@@ -38,16 +53,16 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  rmq dev                                  name server and broker on this machine, until Ctrl-C
+  rmq dev                                  name server and broker, until Ctrl-C
   rmq send orders 'hello' --tag paid       one message
   rmq send orders --lines @orders.txt      one message a line
-  rmq consume orders -g billing            as a member of a group, until Ctrl-C
-  rmq consume orders --until-end --jsonl   everything there is, without a trace on the broker
+  rmq consume orders -g billing            as a member of a group
+  rmq consume orders --until-end --jsonl   all there is, leaving no trace
   rmq group lag billing                    how far a group is behind";
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly done, 4 not found, 5 no server reached, 6 denied,
-7 not confirmed, 130 interrupted with work unfinished.";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 partly done, 4 not found,
+5 no server reached, 6 denied, 7 not confirmed, 130 interrupted.";
 
 /// Flags of every command.
 #[derive(Args, Clone, Debug)]
@@ -96,20 +111,64 @@ impl Common {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print the completion script of a shell.
+    Dev(dev::Dev),
+    Send(send::Send),
+    Consume(consume::Consume),
+    #[command(subcommand)]
+    Topic(topic::Topic),
+    #[command(subcommand)]
+    Group(group::Group),
+    #[command(subcommand)]
+    Msg(msg::Msg),
+    #[command(subcommand)]
+    Broker(broker::Broker),
+    #[command(subcommand)]
+    Namesrv(namesrv::NamesrvCommand),
     Completion(completion::Completion),
 }
 
 impl Command {
-    async fn run(self, _common: &Common) -> Result<Exit, Failure> {
+    async fn run(self, common: &Common) -> Result<Exit, Failure> {
         match self {
+            Command::Dev(dev) => dev.run(common).await,
+            Command::Send(send) => send.run(common).await,
+            Command::Consume(consume) => consume.run(common).await,
+            Command::Topic(topic) => topic.run(common).await,
+            Command::Group(group) => group.run(common).await,
+            Command::Msg(msg) => msg.run(common).await,
+            Command::Broker(broker) => broker.run(common).await,
+            Command::Namesrv(namesrv) => namesrv.run(common).await,
             Command::Completion(completion) => completion.run(Cli::command()),
+        }
+    }
+
+    /// The least severe log line that is worth a look: servers say what they do, commands only what goes wrong.
+    fn log_level(&self) -> &'static str {
+        match self {
+            Command::Broker(broker::Broker::Start(_)) | Command::Namesrv(_) => "info",
+            Command::Dev(_) => "warn",
+            _ => "error",
         }
     }
 }
 
+/// Log lines on stderr; the variable RMQ_LOG sets the level, also for parts (`warn,rmq::store=debug`).
+fn start_logging(level: &str) {
+    let filter = EnvFilter::builder()
+        .with_env_var("RMQ_LOG")
+        .try_from_env()
+        .unwrap_or_else(|_| EnvFilter::new(level));
+    let coloured = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(coloured)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    start_logging(cli.command.log_level());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -202,6 +202,16 @@ pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<(), Failure> {
     Ok(writeln!(out)?)
 }
 
+/// One line on stdout.
+pub fn line(line: fmt::Arguments<'_>) -> Result<(), Failure> {
+    Ok(writeln!(io::stdout(), "{line}")?)
+}
+
+/// One line on stdout whose styles go where colours are not wanted. For text of ours, not for data: it may hold escapes.
+pub fn styled(line: fmt::Arguments<'_>) -> Result<(), Failure> {
+    Ok(writeln!(anstream::stdout(), "{line}")?)
+}
+
 /// Columns without borders, as wide as the terminal allows; in a pipe every row is one line.
 pub fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use rmq::protocol::message::{self, RecordView, property};
+use rmq::client::ReceivedMessage;
+use rmq::protocol::message::property;
 use serde::de::IgnoredAny;
 use serde::ser::{Error as _, SerializeStruct};
 use serde::{Deserialize, Serialize, Serializer};
@@ -73,31 +74,32 @@ const ADDED_ON_THE_WAY: [&str; 22] = [
     "CONSUME_START_TIME",
 ];
 
-impl Record {
-    /// The record as a broker stored it. `body` is given apart because the client library has inflated it already.
-    pub fn new(stored: &RecordView<'_>, body: Vec<u8>, broker: Option<String>) -> Record {
-        let own = |name| stored.property(name).map(str::to_owned);
+impl From<ReceivedMessage> for Record {
+    fn from(message: ReceivedMessage) -> Record {
+        let properties = message
+            .properties
+            .iter()
+            .filter(|(name, _)| !SHOWN_APART.contains(&name.as_str()));
         Record {
-            topic: stored.topic.to_owned(),
-            broker,
-            queue: stored.queue_id,
-            offset: stored.queue_offset,
-            msg_id: own(property::UNIQ_KEY),
-            offset_msg_id: stored.offset_message_id(),
-            keys: keys(stored.property(property::KEYS).unwrap_or_default()),
-            tag: own(property::TAGS),
-            properties: message::properties(stored.properties)
-                .filter(|(name, _)| !SHOWN_APART.contains(name))
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
-            body,
-            born_time: stored.born_timestamp,
-            store_time: stored.store_timestamp,
-            attempt: stored.reconsume_times,
-            flag: stored.flag,
+            properties: properties.cloned().collect(),
+            msg_id: message.property(property::UNIQ_KEY).map(str::to_owned),
+            topic: message.topic,
+            broker: Some(message.queue.broker_name),
+            queue: message.queue.queue_id,
+            offset: message.queue_offset,
+            offset_msg_id: message.offset_message_id,
+            keys: message.keys,
+            tag: message.tag,
+            body: message.body.to_vec(),
+            born_time: message.born_time,
+            store_time: message.store_time,
+            attempt: message.attempt,
+            flag: message.flag,
         }
     }
+}
 
+impl Record {
     /// Where it is: the form that `rmq msg show` takes.
     pub fn place(&self) -> String {
         place(
@@ -112,11 +114,6 @@ impl Record {
 /// `TOPIC/BROKER/QUEUE@OFFSET`.
 pub fn place(topic: &str, broker: &str, queue: i32, offset: u64) -> String {
     format!("{topic}/{broker}/{queue}@{offset}")
-}
-
-/// RocketMQ joins the keys of a message with spaces.
-pub fn keys(joined: &str) -> Vec<String> {
-    joined.split_ascii_whitespace().map(str::to_owned).collect()
 }
 
 impl Serialize for Record {

@@ -5,7 +5,7 @@
 //! Addresses are texts (`host:port`) as routes carry them; names are resolved at each connect.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,6 +19,10 @@ use crate::remoting::{self, Answer, Peer, RequestError, Serve};
 
 /// Most requests of brokers that wait for this client to look at them; a further one is refused as busy.
 const BROKER_REQUESTS_MAX: usize = 256;
+
+/// A connection that left so many requests in a row unanswered is closed: its other end may be gone without a word, and
+/// TCP would find out only after minutes.
+const UNANSWERED_MAX: u32 = 2;
 
 /// A request that a broker sent to this client.
 #[derive(Debug)]
@@ -35,9 +39,32 @@ pub struct Connections {
     incoming: Arc<Incoming>,
     /// One cell an address: whoever comes first connects, others wait for the same connection. Bounded by the addresses of
     /// routes and name servers.
-    pool: Mutex<HashMap<String, Arc<OnceCell<Arc<Peer>>>>>,
+    pool: Mutex<HashMap<String, Arc<OnceCell<Link>>>>,
     name_servers: Mutex<NameServers>,
     closed: AtomicBool,
+}
+
+/// A connection in use.
+struct Link {
+    peer: Arc<Peer>,
+    /// Requests that timed out since the last answer.
+    unanswered: AtomicU32,
+}
+
+impl Link {
+    async fn ask(&self, frame: Frame, timeout: Duration) -> Result<Frame, RequestError> {
+        let answer = self.peer.request(frame, timeout).await;
+        match answer {
+            Ok(_) => self.unanswered.store(0, Ordering::Relaxed),
+            Err(RequestError::Timeout) => {
+                if self.unanswered.fetch_add(1, Ordering::Relaxed) + 1 >= UNANSWERED_MAX {
+                    self.peer.close();
+                }
+            }
+            Err(_) => {}
+        }
+        answer
+    }
 }
 
 /// Who may be asked for routes, and who is asked at present.
@@ -133,34 +160,47 @@ impl Connections {
     /// frames: see [`accepted`].
     pub async fn ask(&self, address: &str, frame: Frame, timeout: Duration) -> Result<Frame, ClientError> {
         let deadline = tokio::time::Instant::now() + timeout;
-        let peer = self.peer(address, timeout.min(self.connect_timeout)).await?;
+        let cell = self.cell(address);
+        let link = self.link(&cell, address, timeout).await?;
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        peer.request(frame, left)
+        link.ask(frame, left)
             .await
             .map_err(|cause| request_error(address, timeout, cause))
     }
 
     /// Sends a request that nobody answers. Returning means that it is queued, not that it arrived.
     pub async fn tell(&self, address: &str, frame: Frame, timeout: Duration) -> Result<(), ClientError> {
-        let peer = self.peer(address, timeout.min(self.connect_timeout)).await?;
-        peer.oneway(frame.oneway())
+        let cell = self.cell(address);
+        let link = self.link(&cell, address, timeout).await?;
+        link.peer
+            .oneway(frame.oneway())
             .map_err(|cause| request_error(address, timeout, cause))
     }
 
-    /// The living connection to an address.
-    async fn peer(&self, address: &str, timeout: Duration) -> Result<Arc<Peer>, ClientError> {
+    /// The connection in a cell, made if there is none. Whoever waits for another's attempt waits no longer than for its own.
+    async fn link<'a>(
+        &self,
+        cell: &'a OnceCell<Link>,
+        address: &str,
+        timeout: Duration,
+    ) -> Result<&'a Link, ClientError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(ClientError::Closed);
         }
-        let cell = self.cell(address);
-        let peer = cell.get_or_try_init(|| self.connect(address, timeout)).await?;
-        Ok(peer.clone())
+        let timeout = timeout.min(self.connect_timeout);
+        match tokio::time::timeout(timeout, cell.get_or_try_init(|| self.connect(address))).await {
+            Ok(connected) => connected,
+            Err(_) => Err(ClientError::Unreachable {
+                address: address.to_owned(),
+                cause: format!("no connection within {timeout:?}"),
+            }),
+        }
     }
 
     /// The cell of an address; a fresh one if the connection in it has ended.
-    fn cell(&self, address: &str) -> Arc<OnceCell<Arc<Peer>>> {
+    fn cell(&self, address: &str) -> Arc<OnceCell<Link>> {
         let mut pool = self.pool.lock().expect("no panic under this lock");
-        let ended = |cell: &Arc<OnceCell<Arc<Peer>>>| cell.get().is_some_and(|peer| peer.is_closed());
+        let ended = |cell: &Arc<OnceCell<Link>>| cell.get().is_some_and(|link| link.peer.is_closed());
         match pool.get(address).filter(|cell| !ended(cell)) {
             Some(cell) => cell.clone(),
             None => {
@@ -171,28 +211,27 @@ impl Connections {
         }
     }
 
-    async fn connect(&self, address: &str, timeout: Duration) -> Result<Arc<Peer>, ClientError> {
+    async fn connect(&self, address: &str) -> Result<Link, ClientError> {
         let unreachable = |cause: String| ClientError::Unreachable {
             address: address.to_owned(),
             cause,
         };
-        let attempt = async {
-            let mut failure = "the name has no address".to_owned();
-            let resolved = tokio::net::lookup_host(address)
-                .await
-                .map_err(|cause| unreachable(cause.to_string()))?;
-            for target in resolved {
-                match remoting::connect(target, self.incoming.clone(), timeout).await {
-                    Ok(peer) => return Ok(peer),
-                    Err(cause) => failure = cause.to_string(),
+        let resolved = tokio::net::lookup_host(address)
+            .await
+            .map_err(|cause| unreachable(cause.to_string()))?;
+        let mut failure = "the name has no address".to_owned();
+        for target in resolved {
+            match remoting::connect(target, self.incoming.clone(), self.connect_timeout).await {
+                Ok(peer) => {
+                    return Ok(Link {
+                        peer,
+                        unanswered: AtomicU32::new(0),
+                    });
                 }
+                Err(cause) => failure = cause.to_string(),
             }
-            Err(unreachable(failure))
-        };
-        match tokio::time::timeout(timeout, attempt).await {
-            Ok(connected) => connected,
-            Err(_) => Err(unreachable(format!("no connection within {timeout:?}"))),
         }
+        Err(unreachable(failure))
     }
 
     fn drop_peer(&self, address: &str) {
@@ -201,8 +240,8 @@ impl Connections {
             .lock()
             .expect("no panic under this lock")
             .remove(address);
-        if let Some(peer) = cell.as_ref().and_then(|cell| cell.get()) {
-            peer.close();
+        if let Some(link) = cell.as_ref().and_then(|cell| cell.get()) {
+            link.peer.close();
         }
     }
 
@@ -212,7 +251,7 @@ impl Connections {
         let pool = std::mem::take(&mut *self.pool.lock().expect("no panic under this lock"));
         pool.values()
             .filter_map(|cell| cell.get())
-            .for_each(|peer| peer.close());
+            .for_each(|link| link.peer.close());
     }
 }
 

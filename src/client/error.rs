@@ -135,6 +135,9 @@ impl fmt::Display for SendFailure {
             self.topic,
             self.elapsed.as_millis()
         )?;
+        if self.tries.is_empty() {
+            write!(out, "; finding its route took all the time")?;
+        }
         for one in &self.tries {
             let stored = if one.error.may_have_happened() {
                 " (may be stored)"

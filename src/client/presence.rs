@@ -118,6 +118,11 @@ impl Presence {
         }
     }
 
+    /// Whether the loops are to end.
+    pub fn is_stopped(&self) -> bool {
+        *self.stopped.borrow()
+    }
+
     /// Stops the loops.
     pub fn stop(&self) {
         self.stopped.send_replace(true);

@@ -340,3 +340,23 @@ async fn brokers_hear_of_a_producer_as_soon_as_it_knows_them() {
     let text = String::from_utf8(beat.body.contiguous().to_vec()).expect("JSON");
     assert!(text.contains("\"groupName\":\"producers\""), "{text}");
 }
+
+#[tokio::test]
+async fn a_connection_that_answers_nothing_any_more_is_replaced() {
+    let a = Server::start().await.topic("T", 1);
+    let options = ProducerOptions {
+        send_timeout: Duration::from_millis(300),
+        retries: 0,
+        ..options(&a)
+    };
+    let producer = Producer::start(options);
+    producer.send(&message()).await.expect("sent");
+    let before = a.connections();
+    a.script(|frame| is_send(frame).then_some(Reply::Silence));
+    for _ in 0..2 {
+        producer.send(&message()).await.expect_err("nobody answers");
+    }
+    a.script(|_| None);
+    producer.send(&message()).await.expect("sent on a new connection");
+    assert_eq!(a.connections(), before + 1);
+}

@@ -163,6 +163,11 @@ impl Server {
         self.state(|state| state.members.get(group).cloned().unwrap_or_default())
     }
 
+    /// How many connections were made so far.
+    pub fn connections(&self) -> usize {
+        self.state(|state| state.peers.len())
+    }
+
     /// The clients' ends of the connections.
     pub fn peers(&self) -> Vec<Arc<Peer>> {
         self.state(|state| {

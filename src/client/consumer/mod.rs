@@ -122,6 +122,8 @@ struct Membership {
     handlers: Arc<Semaphore>,
     /// One permit: requests about locks go out one after another.
     lock_turn: Semaphore,
+    /// One permit: held while queues are divided, and for good by a close, which begins after the last division.
+    balancing: Semaphore,
     /// Rung when queues must be divided anew.
     rebalance: Notify,
     /// Counts the divisions.
@@ -260,10 +262,11 @@ impl PushConsumer {
     /// the locks, leaves the group and closes the connections. The other members own the queues at once.
     pub async fn close(self) {
         let member = &self.member;
+        let deadline = Instant::now() + member.options.close_wait;
         member.presence.stop();
+        let _last_round = tokio::time::timeout_at(deadline, member.balancing.acquire()).await;
         let owned = member.owned();
         owned.iter().for_each(|owned| owned.advance(Stage::Stopping));
-        let deadline = Instant::now() + member.options.close_wait;
         let mut released = tokio::task::JoinSet::new();
         for owned in owned.clone() {
             let member = member.clone();
@@ -339,6 +342,7 @@ impl Membership {
             offsets,
             tallies: Tallies::new(),
             lock_turn: Semaphore::new(1),
+            balancing: Semaphore::new(1),
             rebalance: Notify::new(),
             balanced: watch::Sender::new(0),
             subscriptions: Mutex::default(),

@@ -26,24 +26,34 @@ enum Pulled {
     Moved(u64),
 }
 
+/// What the last pull leaves for the next one.
+struct Last {
+    /// The broker that its answer suggested: a slave where the master would have to read from disk.
+    broker_id: i64,
+    /// It failed.
+    failed: bool,
+}
+
 /// Pulls until the queue stops. What is wanted goes to `taken`, whose end ends the delivery.
 pub(super) async fn pull_loop(member: Arc<Membership>, owned: Arc<OwnedQueue>, taken: mpsc::Sender<Taken>) {
     let mut calls = owned.calls();
-    // The broker that the last answer suggested: a slave where the master would have to read from disk.
-    let mut broker_id = MASTER_ID;
+    let mut last = Last {
+        broker_id: MASTER_ID,
+        failed: false,
+    };
     while owned.stage() == Stage::Active {
         calls.mark_unchanged();
         tokio::select! {
             () = owned.reached(Stage::Stopping) => {}
             _ = calls.changed() => {}
-            () = step(&member, &owned, &taken, &mut broker_id) => {}
+            () = step(&member, &owned, &taken, &mut last) => {}
         }
     }
 }
 
 /// One pull and what follows from it. Dropping it is safe: nothing is taken before the answer is here, and what was taken
 /// when a reset interrupts is forgotten by the reset.
-async fn step(member: &Membership, owned: &OwnedQueue, taken: &mpsc::Sender<Taken>, broker_id: &mut i64) {
+async fn step(member: &Membership, owned: &OwnedQueue, taken: &mpsc::Sender<Taken>, last: &mut Last) {
     while !has_room(member, owned) {
         owned.finished_some().await;
     }
@@ -58,7 +68,7 @@ async fn step(member: &Membership, owned: &OwnedQueue, taken: &mpsc::Sender<Take
     };
     owned.note_pull();
     let start = Instant::now();
-    match pull(member, owned, &subscription, offset, broker_id).await {
+    match pull(member, owned, &subscription, offset, last).await {
         Ok(Pulled::Messages(messages, next)) => {
             member
                 .tallies
@@ -79,7 +89,7 @@ async fn step(member: &Membership, owned: &OwnedQueue, taken: &mpsc::Sender<Take
             }
         }
         Ok(Pulled::Moved(next)) => moved(member, owned, generation, offset, next).await,
-        Err(error) => failed(member, owned, &error, broker_id).await,
+        Err(error) => failed(member, owned, &error, last).await,
     }
 }
 
@@ -106,12 +116,18 @@ async fn moved(member: &Membership, owned: &OwnedQueue, generation: u64, offset:
     }
 }
 
-async fn failed(member: &Membership, owned: &OwnedQueue, error: &ClientError, broker_id: &mut i64) {
-    *broker_id = MASTER_ID;
+async fn failed(member: &Membership, owned: &OwnedQueue, error: &ClientError, last: &mut Last) {
+    let first = !last.failed;
+    *last = Last {
+        broker_id: MASTER_ID,
+        failed: true,
+    };
     match error.code() {
         // The broker has not heard this subscription yet, or has forgotten it.
         Some(response::SUBSCRIPTION_NOT_EXIST | response::SUBSCRIPTION_NOT_LATEST) => member.beat().await,
-        _ => tracing::warn!(queue = %name(&owned.queue), %error, "pull failed"),
+        // A broker that is down is tried every second: the log says so once.
+        _ if first => tracing::warn!(queue = %name(&owned.queue), %error, "pull failed, trying on"),
+        _ => tracing::debug!(queue = %name(&owned.queue), %error, "pull failed again"),
     }
     tokio::time::sleep(member.options.pull_pause).await;
 }
@@ -121,7 +137,7 @@ async fn pull(
     owned: &OwnedQueue,
     subscription: &Subscription,
     offset: u64,
-    broker_id: &mut i64,
+    last: &mut Last,
 ) -> Result<Pulled, ClientError> {
     let (options, queue, presence) = (&member.options, &owned.queue, &member.presence);
     let header = PullRequest {
@@ -141,7 +157,7 @@ async fn pull(
         proxy_forward_client_id: None,
         broker_name: Some(queue.broker_name.clone()),
     };
-    let suggested = presence.routes.address(&queue.broker_name, *broker_id);
+    let suggested = presence.routes.address(&queue.broker_name, last.broker_id);
     let address = match suggested {
         Some(address) => address,
         None => presence.routes.master(&queue.broker_name)?,
@@ -152,7 +168,10 @@ async fn pull(
         .ask(&address, frame, options.pull_timeout)
         .await?;
     let (pulled, reply) = read_answer(&address, &queue.broker_name, offset, &answer)?;
-    *broker_id = reply.suggest_which_broker_id;
+    *last = Last {
+        broker_id: reply.suggest_which_broker_id,
+        failed: false,
+    };
     Ok(pulled)
 }
 

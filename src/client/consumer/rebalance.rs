@@ -27,29 +27,32 @@ use crate::protocol::request::body::MessageQueue;
 use crate::protocol::request::client::{ConsumerGroupRequest, ConsumerIdList, MessageModel};
 use crate::protocol::request::pull::Boundary;
 
-/// Divides the queues again and again, until the client stops.
+/// Divides the queues again and again, until the client stops. A round is never broken off: a lock that was granted would be
+/// forgotten.
 pub(super) async fn keep_balanced(member: Arc<Membership>) {
     let mut routes = member.presence.routes.changes();
-    member
-        .presence
-        .until_stopped(async {
-            loop {
-                routes.mark_unchanged();
-                let whole = balance(&member).await;
-                member.balanced.send_modify(|rounds| *rounds += 1);
-                let pause = if whole {
-                    member.options.rebalance_interval
-                } else {
-                    member.options.rebalance_pause
-                };
+    while !member.presence.is_stopped() {
+        routes.mark_unchanged();
+        let round = member.balancing.acquire().await;
+        let whole = balance(&member).await;
+        drop(round);
+        member.balanced.send_modify(|rounds| *rounds += 1);
+        let pause = if whole {
+            member.options.rebalance_interval
+        } else {
+            member.options.rebalance_pause
+        };
+        member
+            .presence
+            .until_stopped(async {
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = member.rebalance.notified() => {}
                     _ = routes.changed() => {}
                 }
-            }
-        })
-        .await;
+            })
+            .await;
+    }
 }
 
 /// One division of all topics. `false`: something could not be asked or was not free yet.
@@ -57,6 +60,9 @@ async fn balance(member: &Arc<Membership>) -> bool {
     let topics = member.topics();
     let mut whole = true;
     for topic in &topics {
+        if member.presence.is_stopped() {
+            return false;
+        }
         match wanted_queues(member, topic).await {
             Ok(wanted) => whole &= move_to(member, topic, wanted).await,
             Err(error) => {

@@ -4,11 +4,12 @@
 //! rates are made of; requests 28, 202, 208, 315 and 317 read them. Tables are bounded: traffic beyond their size is
 //! counted in the totals only.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, RwLock};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 use std::time::Duration;
+
+use foldhash::fast::RandomState;
 
 use crate::protocol::request::broker::{StatsBody, StatsPeriod};
 
@@ -47,6 +48,8 @@ pub struct Flow {
     messages: AtomicU64,
     bytes: AtomicU64,
     samples: Mutex<Samples>,
+    /// Nothing happened for as long as samples are kept.
+    idle: AtomicBool,
 }
 
 /// Counts at one moment.
@@ -104,6 +107,8 @@ impl Flow {
         keep(&mut samples.minute, &MINUTE, now);
         keep(&mut samples.hour, &HOUR, now);
         keep(&mut samples.day, &DAY, now);
+        let oldest = samples.day.front().filter(|_| samples.day.len() == DAY.kept);
+        self.idle.store(oldest.is_some_and(|oldest| oldest.times == now.times), Relaxed);
     }
 
     fn rates(&self, measure: Measure) -> StatsBody {
@@ -116,17 +121,35 @@ impl Flow {
     }
 }
 
-fn keep(samples: &mut VecDeque<Sample>, window: &Window, now: Sample) {
-    if samples
-        .back()
-        .is_some_and(|last| now.at_ms < last.at_ms + window.every_ms)
-    {
-        return;
+/// Adds a sample if one is due, and drops the oldest beyond the window.
+fn keep<T: Timed>(samples: &mut VecDeque<T>, window: &Window, now: T) {
+    match samples.back() {
+        // The clock was set back: what lies between the two is unknown.
+        Some(last) if now.at_ms() < last.at_ms() => samples.clear(),
+        Some(last) if now.at_ms() < last.at_ms() + window.every_ms => return,
+        _ => {}
     }
     if samples.len() == window.kept {
         samples.pop_front();
     }
     samples.push_back(now);
+}
+
+/// Counts with the moment they were taken at.
+trait Timed {
+    fn at_ms(&self) -> i64;
+}
+
+impl Timed for Sample {
+    fn at_ms(&self) -> i64 {
+        self.at_ms
+    }
+}
+
+impl Timed for Totals {
+    fn at_ms(&self) -> i64 {
+        self.at_ms
+    }
 }
 
 fn rate(samples: &VecDeque<Sample>, measure: Measure) -> StatsPeriod {
@@ -163,8 +186,16 @@ struct Flows {
 
 #[derive(Default)]
 struct Table {
-    flows: HashMap<Box<str>, HashMap<Box<str>, Arc<Flow>>>,
+    flows: HashMap<Box<str>, ByName, RandomState>,
     len: usize,
+}
+
+type ByName = HashMap<Box<str>, Arc<Flow>, RandomState>;
+
+impl Table {
+    fn get(&self, first: &str, second: &str) -> Option<&Arc<Flow>> {
+        self.flows.get(first)?.get(second)
+    }
 }
 
 impl Flows {
@@ -176,14 +207,21 @@ impl Flows {
     }
 
     fn get(&self, first: &str, second: &str) -> Option<Arc<Flow>> {
-        let table = self.table.read().expect("nothing panics under this lock");
-        table.flows.get(first)?.get(second).cloned()
+        self.read().get(first, second).cloned()
     }
 
+    /// Called for every message: one shared lock, and no copy of a name or a pointer.
     fn add(&self, first: &str, second: &str, messages: u64, bytes: u64) {
-        if let Some(flow) = self.get(first, second).or_else(|| self.insert(first, second)) {
+        if let Some(flow) = self.read().get(first, second) {
+            return flow.add(messages, bytes);
+        }
+        if let Some(flow) = self.insert(first, second) {
             flow.add(messages, bytes);
         }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().expect("nothing panics under this lock")
     }
 
     /// `None` when the table is full.
@@ -204,21 +242,24 @@ impl Flows {
         Some(flow.clone())
     }
 
-    fn retain(&self, keep: impl Fn(&str, &str) -> bool) {
+    fn retain(&self, keep: impl Fn(&str, &str, &Flow) -> bool) {
         let mut table = self.table.write().expect("nothing panics under this lock");
         let Table { flows, len } = &mut *table;
         flows.retain(|first, seconds| {
-            seconds.retain(|second, _| keep(first, second));
+            seconds.retain(|second, flow| keep(first, second, flow));
             !seconds.is_empty()
         });
         *len = flows.values().map(HashMap::len).sum();
     }
 
     fn step(&self, now_ms: i64) {
-        let table = self.table.read().expect("nothing panics under this lock");
+        let table = self.read();
         let flows: Vec<Arc<Flow>> = table.flows.values().flat_map(HashMap::values).cloned().collect();
         drop(table);
         flows.iter().for_each(|flow| flow.step(now_ms));
+        if flows.iter().any(|flow| flow.idle.load(Relaxed)) {
+            self.retain(|_, _, flow| !flow.idle.load(Relaxed));
+        }
     }
 }
 
@@ -420,15 +461,15 @@ impl Stats {
 
     /// Forgets the counts of a deleted topic.
     pub fn forget_topic(&self, topic: &str) {
-        self.topics.retain(|first, _| first != topic);
-        self.groups.retain(|first, _| first != topic);
-        self.sent_back.retain(|first, _| first != topic);
+        self.topics.retain(|first, _, _| first != topic);
+        self.groups.retain(|first, _, _| first != topic);
+        self.sent_back.retain(|first, _, _| first != topic);
     }
 
     /// Forgets the counts of a deleted group.
     pub fn forget_group(&self, group: &str) {
-        self.groups.retain(|_, second| second != group);
-        self.sent_back.retain(|_, second| second != group);
+        self.groups.retain(|_, second, _| second != group);
+        self.sent_back.retain(|_, second, _| second != group);
     }
 
     /// Takes the samples that are due; call it about once a second.
@@ -443,16 +484,7 @@ impl Stats {
         let morning = (self.puts.messages.load(Relaxed), self.gets.messages.load(Relaxed));
         let day = local_day(now_ms);
         let sampled = &mut *self.sampled.lock().expect("nothing panics while it samples");
-        if sampled
-            .totals
-            .back()
-            .is_none_or(|last| now_ms >= last.at_ms + SECONDS.every_ms)
-        {
-            if sampled.totals.len() == SECONDS.kept {
-                sampled.totals.pop_front();
-            }
-            sampled.totals.push_back(totals);
-        }
+        keep(&mut sampled.totals, &SECONDS, totals);
         if day != sampled.day {
             sampled.yesterday_morning = sampled.today_morning;
             sampled.today_morning = morning;
@@ -699,6 +731,30 @@ mod tests {
         stats.step(START + 2 * 86_400_000);
         assert_eq!(runtime(&stats, START, "msgPutTotalYesterdayMorning"), "200");
         assert_eq!(runtime(&stats, START, "msgGetTotalTodayMorning"), "100");
+    }
+
+    #[test]
+    fn what_had_no_traffic_for_a_day_is_forgotten() {
+        let stats = Stats::new(START);
+        stats.got("orders", "visitor", 1, 1);
+        let hours = |hours: i64| START + hours * 3_600_000;
+        for hour in 0..=24 {
+            stats.put("orders", 1, 1, Duration::ZERO);
+            stats.step(hours(hour));
+        }
+        assert!(stats.view("TOPIC_PUT_NUMS", "orders", "c").is_some());
+        assert!(stats.view("GROUP_GET_NUMS", "orders@visitor", "c").is_none());
+    }
+
+    #[test]
+    fn rates_go_on_after_the_clock_was_set_back() {
+        let stats = busy();
+        for second in 0..=20 {
+            stats.put("orders", 3, 3, Duration::ZERO);
+            stats.step(START - 7_200_000 + second * 1000);
+        }
+        let minute = stats.view("TOPIC_PUT_NUMS", "orders", "c").expect("counted").stats_minute;
+        assert_eq!((minute.sum, minute.tps), (60, 3.0));
     }
 
     #[test]

@@ -568,3 +568,37 @@ async fn a_time_after_the_last_message_means_the_end() {
         0
     );
 }
+
+/// Retention took what the group had not read: its next pull says where the queue begins now.
+#[tokio::test]
+async fn a_group_on_an_expired_queue_is_carried_to_what_is_left() {
+    let broker = TestBroker::start_with(|setup| setup.store.segment_bytes = Some(64 << 10)).await;
+    let client = broker.connect().await;
+    for _ in 0..10 {
+        client.send("orders", &"x".repeat(20 << 10)).await;
+    }
+    broker.clock.advance(100 * 3_600_000);
+    let cleaned = client
+        .ask(Frame::command(request::DELETE_EXPIRED_COMMITLOG))
+        .await;
+    assert_eq!(cleaned.code, response::SUCCESS);
+    let min = number(
+        &client.request(request::GET_MIN_OFFSET, &queue("orders")).await,
+        "offset",
+    );
+    assert!(min > 0, "something expired");
+    let pulled = client.pull("orders", 0).await;
+    assert_eq!(
+        (pulled.code, pulled.header.next_begin_offset),
+        (response::PULL_OFFSET_MOVED, min)
+    );
+    assert_eq!(client.pull("orders", min).await.messages.len() as i64, 10 - min);
+    let new_group = client
+        .request(request::QUERY_CONSUMER_OFFSET, &query("orders", None))
+        .await;
+    assert_eq!(
+        new_group.code,
+        response::QUERY_NOT_FOUND,
+        "where to begin is the client's choice now"
+    );
+}

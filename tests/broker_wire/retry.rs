@@ -3,8 +3,10 @@
 use rmq::protocol::code::{request, response};
 use rmq::protocol::fastjson;
 use rmq::protocol::frame::Frame;
+use rmq::protocol::message::records;
 use rmq::protocol::request::body::MessageQueue;
 use rmq::protocol::request::client::LockRequestBody;
+use rmq::protocol::request::message::QueryMessageRequest;
 use rmq::protocol::request::pull::PullRequest;
 use rmq::protocol::request::send::{SendBackRequest, SendRequest};
 
@@ -209,4 +211,50 @@ async fn a_compressed_body_and_its_flags_come_back_untouched() {
         (record.sys_flag, record.flag, record.body),
         (0x301, 9, &[0x78u8, 0x9c, 1, 2, 3][..])
     );
+}
+
+/// Every stored copy of an id is found, not only one.
+#[tokio::test]
+async fn all_copies_of_an_id_are_shown() {
+    let broker = TestBroker::start().await;
+    let client = broker.connect().await;
+    client.beat(&consumer("c", "readers", &["orders"])).await;
+    let mut seen = received(&client, "UNIQ_KEY\u{1}U\u{2}").await;
+    for attempt in 0..3 {
+        client
+            .request(request::CONSUMER_SEND_MSG_BACK, &back(&seen, 1, 16))
+            .await;
+        broker.clock.advance(1_000);
+        seen = client
+            .await_messages("%RETRY%readers", attempt)
+            .await
+            .messages
+            .remove(0);
+    }
+    let query = QueryMessageRequest {
+        topic: "%RETRY%readers".into(),
+        key: "U".into(),
+        max_num: 32,
+        begin_timestamp: 0,
+        end_timestamp: i64::MAX,
+        unique_key: true,
+        index_type: None,
+        last_key: None,
+    };
+    // The key index is built behind the log.
+    let attempts = loop {
+        let body = client
+            .request(request::QUERY_MESSAGE, &query)
+            .await
+            .body
+            .contiguous();
+        let attempts: Vec<i32> = records(&body)
+            .map(|record| record.expect("a record").reconsume_times)
+            .collect();
+        if attempts.len() == 3 {
+            break attempts;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(attempts, [1, 2, 3]);
 }

@@ -152,7 +152,10 @@ async fn topics_and_groups_are_there_after_a_restart() {
     let config = broker.folder.path().join("store/config");
     let broker = broker
         .restart_after(|| {
-            for (file, name) in [("topics.json", "%RETRY%readers"), ("subscriptionGroup.json", "readers")] {
+            for (file, name) in [
+                ("topics.json", "%RETRY%readers"),
+                ("subscriptionGroup.json", "readers"),
+            ] {
                 let text = std::fs::read_to_string(config.join(file)).expect("a file");
                 assert!(text.contains(&format!("\"{name}\"")), "{file}");
             }

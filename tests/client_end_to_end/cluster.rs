@@ -1,39 +1,33 @@
 //! A broker over a temporary store and a name server that knows it, in this process, on free ports.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::Arc;
 
 use rmq::broker::config::Config;
 use rmq::broker::config::keys::KEYS;
 use rmq::broker::options::BrokerOptions;
 use rmq::broker::{Broker, Listeners, RunningBroker, Start};
 use rmq::client::ClientOptions;
-use rmq::protocol::code::{request, response};
-use rmq::protocol::fastjson;
-use rmq::protocol::frame::Frame;
-use rmq::protocol::request::namesrv::{RegisterBrokerBody, RegisterBrokerRequest, RouteRequest};
-use rmq::protocol::request::route::{BrokerData, ClusterInfo, QueueData, TopicRouteData};
-use rmq::protocol::request::topic::TopicConfig;
-use rmq::protocol::settings::{Defaults, Settings};
-use rmq::remoting::{Answer, Limits, Peer, Serve, listen};
+use rmq::namesrv::{self, Namesrv, RunningNamesrv};
+use rmq::protocol::settings::{Defaults, Folders, Settings};
 use rmq::store::{Clock, RealDisk, StoreOptions, SystemClock};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 /// Name server and broker. Both end when it is dropped.
 pub struct Cluster {
     pub names: String,
-    broker: RunningBroker,
+    _broker: RunningBroker,
     _folder: TempDir,
-    _stop: watch::Sender<bool>,
+    _namesrv: RunningNamesrv,
 }
 
 impl Cluster {
     /// A broker whose delay levels are this many milliseconds each.
     pub async fn start_with_delays(delay_ms: i64) -> Cluster {
-        let (names, stop) = start_names().await;
         let folder = tempfile::tempdir().expect("a temporary folder");
+        let namesrv = start_namesrv(folder.path()).await;
+        let names = namesrv.address.to_string();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener");
         let options = BrokerOptions {
@@ -67,9 +61,9 @@ impl Cluster {
         let broker = Broker::start(start, listeners).await.expect("a broker");
         let cluster = Cluster {
             names,
-            broker,
+            _broker: broker,
             _folder: folder,
-            _stop: stop,
+            _namesrv: namesrv,
         };
         cluster.registered().await;
         cluster
@@ -83,8 +77,9 @@ impl Cluster {
         ClientOptions::new(&self.names)
     }
 
-    pub fn broker_address(&self) -> String {
-        self.broker.address.to_string()
+    /// A name for a topic or a group; each test has a cluster of its own.
+    pub fn name(&self, kind: &str) -> String {
+        kind.to_owned()
     }
 
     /// Waits until the name server has a route to the broker.
@@ -96,86 +91,20 @@ impl Cluster {
     }
 }
 
-async fn start_names() -> (String, watch::Sender<bool>) {
+async fn start_namesrv(folder: &Path) -> RunningNamesrv {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("a bound listener").to_string();
-    let (stop, stopped) = watch::channel(false);
-    tokio::spawn(listen(
-        listener,
-        Arc::new(Names::default()),
-        Limits::default(),
-        stopped,
-    ));
-    (address, stop)
-}
-
-/// The last registration of the one broker.
-#[derive(Default)]
-struct Names(Mutex<Option<(RegisterBrokerRequest, BTreeMap<String, TopicConfig>)>>);
-
-impl Serve for Names {
-    fn serve(self: &Arc<Self>, frame: Frame, _peer: &Arc<Peer>) -> Answer {
-        let mut registered = self.0.lock().expect("not poisoned");
-        let answer = match (frame.code, &*registered) {
-            (request::REGISTER_BROKER, _) => {
-                let header = frame.header().expect("a registration");
-                let body =
-                    RegisterBrokerBody::read(&frame.body.contiguous(), frame.version).expect("a table");
-                *registered = Some((header, body.topic_config_serialize_wrapper.topic_config_table));
-                Frame::answer(response::SUCCESS)
-            }
-            (request::GET_ROUTEINFO_BY_TOPIC, Some((broker, topics))) => {
-                let asked: RouteRequest = frame.header().expect("a topic");
-                match topics.get(&asked.topic) {
-                    Some(topic) => answer(&route(broker, topic)),
-                    None => Frame::refusal(response::TOPIC_NOT_EXIST, "no route"),
-                }
-            }
-            (request::GET_BROKER_CLUSTER_INFO, Some((broker, _))) => answer(&cluster(broker)),
-            _ => Frame::refusal(response::TOPIC_NOT_EXIST, "nobody registered"),
-        };
-        Answer::Now(answer)
+    let mut settings = Settings::new(namesrv::config::KEYS, Defaults::Own);
+    for (key, file) in [
+        ("kvConfigPath", "kv.json"),
+        ("configStorePath", "namesrv.properties"),
+    ] {
+        settings.derive(key, folder.join(file).display().to_string());
     }
-
-    fn closed(&self, _peer: &Arc<Peer>) {}
-}
-
-fn answer(body: &impl serde::Serialize) -> Frame {
-    Frame::answer(response::SUCCESS).with_body(fastjson::write(body))
-}
-
-fn broker_data(broker: &RegisterBrokerRequest) -> BrokerData {
-    BrokerData {
-        broker_addrs: [(broker.broker_id, broker.broker_addr.clone())]
-            .into_iter()
-            .collect(),
-        broker_name: broker.broker_name.clone(),
-        cluster: broker.cluster_name.clone(),
-        ..BrokerData::default()
-    }
-}
-
-fn route(broker: &RegisterBrokerRequest, topic: &TopicConfig) -> TopicRouteData {
-    TopicRouteData {
-        broker_datas: vec![broker_data(broker)],
-        queue_datas: vec![QueueData {
-            broker_name: broker.broker_name.clone(),
-            perm: topic.perm,
-            read_queue_nums: topic.read_queue_nums,
-            topic_sys_flag: topic.topic_sys_flag,
-            write_queue_nums: topic.write_queue_nums,
-        }],
-        ..TopicRouteData::default()
-    }
-}
-
-fn cluster(broker: &RegisterBrokerRequest) -> ClusterInfo {
-    ClusterInfo {
-        broker_addr_table: [(broker.broker_name.clone(), broker_data(broker))]
-            .into_iter()
-            .collect(),
-        cluster_addr_table: [(broker.cluster_name.clone(), vec![broker.broker_name.clone()])]
-            .into_iter()
-            .collect(),
-    }
+    let folders = Folders {
+        home: folder.to_owned(),
+        data: folder.to_owned(),
+    };
+    Namesrv::start(listener, settings, &folders)
+        .await
+        .expect("a name server")
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::offsets::name;
-use super::queue::{OwnedQueue, Stage, Taken};
+use super::queue::{OwnedQueue, Running, Stage, Taken};
 use super::{Consumed, Membership, Order, hand_back};
 use crate::client::received::ReceivedMessage;
 use crate::protocol::request::client::MessageModel;
@@ -29,11 +29,18 @@ pub(super) async fn deliver(
                 owned: owned.clone(),
                 generation: taken.generation,
                 messages,
+                _running: owned.begin(),
             };
             match member.order {
                 Order::Orderly => in_order(&member, batch).await,
-                Order::OneByOne => start(&member, batch).await.finished().await,
-                Order::Concurrent => start(&member, batch).await.left_running(),
+                Order::OneByOne => hand_over(&member, batch).await,
+                Order::Concurrent => {
+                    let Some(permit) = member.free_handler(&owned).await else {
+                        break;
+                    };
+                    let member = member.clone();
+                    tokio::spawn(async move { settle(&member, batch, permit).await });
+                }
             }
         }
     }
@@ -44,6 +51,8 @@ struct Batch {
     owned: Arc<OwnedQueue>,
     generation: u64,
     messages: Vec<ReceivedMessage>,
+    /// The queue is not idle before this is dropped.
+    _running: Running,
 }
 
 impl Batch {
@@ -66,37 +75,15 @@ fn chunks(messages: Vec<ReceivedMessage>, max: usize) -> impl Iterator<Item = Ve
     })
 }
 
-/// Waits for one of the handlers to be free and runs it in the background; nothing is started on a queue that stops.
-async fn start(member: &Arc<Membership>, batch: Batch) -> Started {
-    let stopping = batch.owned.clone();
-    let permit = tokio::select! {
-        permit = member.free_handler() => permit,
-        () = stopping.reached(Stage::Stopping) => return Started(None),
-    };
-    let (member, running) = (member.clone(), batch.owned.begin());
-    Started(Some(tokio::spawn(async move {
-        handle_and_settle(&member, batch, permit).await;
-        drop(running);
-    })))
-}
-
-/// A batch in the background, if it was started.
-struct Started(Option<JoinHandle<()>>);
-
-impl Started {
-    /// Waits until its messages have found their fate.
-    async fn finished(self) {
-        if let Some(running) = self.0 {
-            // A panic here is reported by the runtime; the messages stay unfinished and come again.
-            let _ended = running.await;
-        }
+/// Waits for one of the handlers to be free and for what becomes of the messages.
+async fn hand_over(member: &Membership, batch: Batch) {
+    if let Some(permit) = member.free_handler(&batch.owned).await {
+        settle(member, batch, permit).await;
     }
-
-    /// Goes on at once.
-    fn left_running(self) {}
 }
 
-async fn handle_and_settle(member: &Membership, mut batch: Batch, permit: OwnedSemaphorePermit) {
+/// Runs the handler until its messages have found their fate: done, handed back, or left to the queue's next owner.
+async fn settle(member: &Membership, mut batch: Batch, permit: OwnedSemaphorePermit) {
     let mut permit = Some(permit);
     loop {
         let limit = Some(member.options.handler_timeout);
@@ -128,7 +115,10 @@ async fn handle_and_settle(member: &Membership, mut batch: Batch, permit: OwnedS
             () = tokio::time::sleep(member.options.keep_pause) => {}
             () = batch.owned.reached(Stage::Stopping) => return,
         }
-        permit = Some(member.free_handler().await);
+        permit = member.free_handler(&batch.owned).await;
+        if permit.is_none() {
+            return;
+        }
     }
 }
 
@@ -154,13 +144,14 @@ async fn hand_back_all(member: &Membership, mut batch: Batch) -> Batch {
 
 /// Runs the handler on one batch until it succeeds; nothing behind it starts before.
 async fn in_order(member: &Membership, mut batch: Batch) {
-    let _running = batch.owned.begin();
     while !batch.messages.is_empty() && batch.owned.stage() == Stage::Active && batch.counts() {
         if member.needs_lock() && !batch.owned.is_locked(member.options.lock_validity) {
             pause(member, &batch.owned).await;
             continue;
         }
-        let permit = member.free_handler().await;
+        let Some(permit) = member.free_handler(&batch.owned).await else {
+            return;
+        };
         let Some(consumed) = handle(member, &batch, None).await else {
             return;
         };
@@ -237,6 +228,14 @@ async fn handle(member: &Membership, batch: &Batch, limit: Option<Duration>) -> 
 }
 
 impl Membership {
+    /// Waits for one of the handlers to be free; nothing is started on a queue that stops.
+    async fn free_handler(&self, owned: &OwnedQueue) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            permit = self.handlers.clone().acquire_owned() => permit.ok(),
+            () = owned.reached(Stage::Stopping) => None,
+        }
+    }
+
     /// Calls the user's handler in a task of its own: its panic is a failure of these messages only, and it is stopped
     /// when it takes longer than `limit` or when the caller is dropped.
     pub(super) async fn call_handler(

@@ -26,7 +26,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
 pub use options::{ConsumerOptions, StartFrom};
@@ -445,15 +445,6 @@ impl Membership {
 
     async fn beat(&self) {
         self.presence.beat(&self.heartbeat(), false).await;
-    }
-
-    /// Waits for one of the handlers to be free.
-    async fn free_handler(&self) -> OwnedSemaphorePermit {
-        self.handlers
-            .clone()
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed")
     }
 
     async fn save_offsets(&self) {

@@ -8,6 +8,7 @@ use rmq::client::{
 };
 use rmq::protocol::code::response;
 use rmq::protocol::request::body::MessageQueue;
+use rmq::protocol::request::client::ConsumeResult;
 use rmq::protocol::request::group::SubscriptionGroupConfig;
 use rmq::protocol::request::pull::Boundary;
 use rmq::protocol::request::topic::TopicConfig;
@@ -231,7 +232,7 @@ async fn a_running_consumer_is_seen_and_moved() {
     let cluster = Cluster::start().await;
     let admin = Admin::new(cluster.client());
     let (topic, group) = (cluster.name("topic"), cluster.name("group"));
-    send(&cluster, &topic, 8).await;
+    let sent = send(&cluster, &topic, 8).await;
     let broker = admin.masters(None).await.expect("brokers").remove(0).address;
     let (consumer, mut bodies) = consume(&cluster, &topic, &group).await;
     let first = take(&mut bodies, 8).await;
@@ -270,6 +271,20 @@ async fn a_running_consumer_is_seen_and_moved() {
         info.mq_table.keys().filter(|queue| queue.topic == topic).count(),
         4
     );
+    let offsets = admin
+        .offsets_of_members(&broker, &group, &topic)
+        .await
+        .expect("it answered");
+    assert_eq!(offsets[consumer.client_id()].values().sum::<i64>(), 8);
+    let id = &sent[0].offset_message_ids[0];
+    let direct = admin
+        .consume_directly(&broker, &group, consumer.client_id(), id)
+        .await;
+    assert_eq!(
+        direct.expect("it answered").consume_result,
+        ConsumeResult::Success
+    );
+    assert_eq!(take(&mut bodies, 1).await, ["m0"]);
     let reset = admin
         .reset_offsets(&broker, &group, &topic, 0, None, None)
         .await

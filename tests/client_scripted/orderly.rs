@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rmq::client::{Consumed, ConsumerOptions, Order, PushConsumer, ReceivedMessage};
 use rmq::protocol::code::request;
+use rmq::protocol::request::pull::PullRequest;
 use rmq::protocol::request::send::SendRequest;
+use tokio::sync::watch;
 
 use crate::consumer::{AtMostOne, Seen, options};
-use crate::server::Server;
+use crate::server::{Server, header_of};
 
 async fn in_order(options: ConsumerOptions, seen: &Seen) -> PushConsumer {
     let (noting, one) = (seen.clone(), AtMostOne::default());
@@ -201,4 +203,52 @@ async fn what_a_handler_leaves_untouched_is_neither_done_nor_handed_back() {
             "{order:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_long_pause_of_a_handler_neither_moves_nor_reorders_its_queue() {
+    let server = Server::start().await.topic("T", 1);
+    (0..5).for_each(|number| server.put("T", 0, &[], &format!("m{number}")));
+    let (go, gate) = watch::channel(false);
+    let (seen, one) = (Seen::new(), AtMostOne::default());
+    let noting = seen.clone();
+    let handler = move |messages: Vec<ReceivedMessage>| {
+        one.enter();
+        noting.note(&messages);
+        let (one, mut gate) = (one.clone(), gate.clone());
+        async move {
+            gate.wait_for(|open| *open).await.expect("the test lives");
+            one.leave();
+            Consumed::Success
+        }
+    };
+    let _consumer = PushConsumer::start(options(&server), &[("T", "*")], Order::Orderly, handler)
+        .await
+        .expect("started");
+    seen.until("the first one is being handled", |bodies| bodies.len() == 1)
+        .await;
+    let locks = |server: &Server| server.requests(request::LOCK_BATCH_MQ).len();
+    let members = |server: &Server| server.requests(request::GET_CONSUMER_LIST_BY_GROUP).len();
+    let (locks_before, members_before) = (locks(&server), members(&server));
+    server
+        .until("many rounds have passed", |server| {
+            locks(server) > locks_before + 20 && members(server) > members_before + 10
+        })
+        .await;
+    assert_eq!(seen.all(), ["m0"]);
+    go.send(true).expect("the handler waits");
+    server
+        .until("all is done", |server| server.committed("G", "T", 0) == Some(5))
+        .await;
+    assert_eq!(seen.all(), ["m0", "m1", "m2", "m3", "m4"]);
+    let pulls = server.requests(request::PULL_MESSAGE);
+    let offsets = pulls
+        .iter()
+        .map(header_of::<PullRequest>)
+        .map(|pull| pull.queue_offset);
+    assert!(
+        offsets.eq([0, 5]),
+        "it was pulled once and never taken over again"
+    );
+    assert!(server.requests(request::UNLOCK_BATCH_MQ).is_empty());
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::Store;
 use super::bell::Bell;
-use super::commit_log::{GROW_AT_BYTES, Missing};
+use super::commit_log::Missing;
 use super::consume_queue::{ENTRY_BYTES, Queue};
 use super::disk::{Allocation, Way};
 use super::error::{AppendError, NoRoom};
@@ -64,8 +64,7 @@ impl Allocator {
     }
 
     /// Asks for more room for a queue, without waiting.
-    pub fn grow_queue(&self, queue: &Arc<Queue>) {
-        let until = queue.next() * ENTRY_BYTES + GROW_AT_BYTES + ENTRY_BYTES;
+    pub fn grow_queue(&self, queue: &Arc<Queue>, until: u64) {
         self.wants
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -268,6 +267,8 @@ impl Store {
             segments.segment_bytes,
             way,
         )?;
+        // The length first: a file that has a durable name has its length.
+        file.sync()?;
         self.disk.sync_folder(&segments.folder)?;
         Ok(Arc::new(Segment::fresh(&segments.folder, base, file)))
     }

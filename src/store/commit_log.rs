@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::consume_queue::{ENTRY_BYTES, Entry, Queue, Tail};
 use super::error::AppendError;
+use super::options::StoreOptions;
 use super::segment::Segment;
 use super::segments::Segments;
 use super::watermarks::Watermark;
@@ -28,6 +29,8 @@ pub(super) struct CommitLog {
     // Constant after open.
     /// Whether records are staged for the flusher instead of stored into the mapping.
     staged: bool,
+    /// Room left in a queue at which more is asked for.
+    grow_at_bytes: u64,
     entry_of: EntryOf,
 
     // Own synchronization.
@@ -123,7 +126,7 @@ impl CommitLog {
         segments: Segments,
         end: u64,
         last_store_time: i64,
-        staged: bool,
+        options: &StoreOptions,
         entry_of: EntryOf,
     ) -> CommitLog {
         let segment = segments.at(end).expect("the log's end lies in a segment");
@@ -137,7 +140,8 @@ impl CommitLog {
             staging: Staging::default(),
         };
         CommitLog {
-            staged,
+            staged: options.is_sync(),
+            grow_at_bytes: options.grow_at_bytes(),
             entry_of,
             segments,
             appended: Watermark::at(end),
@@ -155,7 +159,7 @@ impl CommitLog {
         let mut head = self.head();
         self.check_open()?;
         let start = head.find_place(bytes.len() as u64, self.segments.segment_bytes)?;
-        head.check_queues(records)?;
+        head.check_queues(records, self.grow_at_bytes)?;
         if self.staged
             && !head.staging.bytes.is_empty()
             && head.staging.bytes.len() + bytes.len() > STAGED_BYTES_MAX
@@ -165,7 +169,7 @@ impl CommitLog {
             }));
         }
 
-        // Nothing below can say no.
+        // Nothing below can say no, unless the store fails.
         if start != head.end {
             self.roll(&mut head);
         }
@@ -192,6 +196,7 @@ impl CommitLog {
         }
         self.copy(&mut head, start, bytes, records.len() > 1);
         head.end = start + bytes.len() as u64;
+        self.check_open()?;
         self.appended.set(head.end);
         if self.staged {
             head.stage_entries(records);
@@ -333,7 +338,7 @@ impl Head {
     }
 
     /// Whether every queue exists and has room for its entries.
-    fn check_queues(&self, records: &mut [Record]) -> Result<(), Refused> {
+    fn check_queues(&self, records: &mut [Record], grow_at_bytes: u64) -> Result<(), Refused> {
         let count = records.len() as u64;
         for record in records {
             let Some(queue) = &record.queue else { continue };
@@ -350,7 +355,7 @@ impl Head {
                     until,
                 }));
             }
-            record.grow |= room - until < GROW_AT_BYTES && !queue.growing.swap(true, Ordering::Relaxed);
+            record.grow |= room - until < grow_at_bytes && !queue.growing.swap(true, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -434,9 +439,6 @@ impl Head {
         &mut self.tails[slot]
     }
 }
-
-/// Room left in a queue at which more is asked for.
-pub(super) const GROW_AT_BYTES: u64 = 8 << 10;
 
 /// Makes one message visible: its queue entry, then the queue's end. Returns whether somebody waits for it. Called inside
 /// the section where nothing is waited for, else by the flusher for every record that has become durable.

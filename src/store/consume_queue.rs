@@ -255,9 +255,10 @@ impl Queue {
         {
             end -= 1;
         }
+        // Files without a single entry were made ahead; where the queue was is not theirs to say.
+        let (begin, end) = if end > begin { (begin, end) } else { (0, 0) };
         self.set_bounds(begin, end);
         self.synced.store(end, Ordering::Relaxed);
-        self.names_synced.store(true, Ordering::Relaxed);
     }
 
     fn set_bounds(&self, min: u64, end: u64) {
@@ -267,20 +268,26 @@ impl Queue {
     }
 
     /// Zeroes what stands behind the last entry, so that no reader of the files takes it for entries.
-    pub fn erase_from(&self, disk: &dyn Disk, end: u64) -> io::Result<()> {
-        let at = end * ENTRY_BYTES;
-        if let Some(segment) = self.segments.at(at)
-            && segment
-                .file
-                .zero(segment.position(at), segment.file.bytes_len())?
+    pub fn erase_end(&self, disk: &dyn Disk) -> io::Result<()> {
+        let at = self.end() * ENTRY_BYTES;
+        let Some(segment) = self.segments.at(at) else {
+            return Ok(());
+        };
+        if segment
+            .file
+            .zero(segment.position(at), segment.file.bytes_len())?
         {
             segment.file.sync()?;
         }
-        for gone in self.segments.take_from(at + 1) {
-            // The file that begins exactly at the end stays if it is the only one: it holds the queue's position.
-            disk.remove(&gone.path)?;
-        }
         Ok(())
+    }
+
+    /// Removes files that hold no entry: they were created ahead.
+    pub fn remove_unused(&self, disk: &dyn Disk) -> io::Result<()> {
+        self.segments
+            .take_from(self.end() * ENTRY_BYTES)
+            .iter()
+            .try_for_each(|unused| disk.remove(&unused.path))
     }
 
     /// Adds the entry of a record found in the log, at the place its queue offset says. Entries that are there already
@@ -364,19 +371,28 @@ impl Queue {
         Ok(true)
     }
 
-    /// Removes the queue's files and its folder.
+    /// Removes the queue's files and its folder, so that they do not come back.
     pub fn remove_files(&self, disk: &dyn Disk) -> io::Result<()> {
-        for gone in self.segments.take_from(0) {
-            disk.remove(&gone.path)?;
+        let gone = self.segments.take_from(0);
+        if gone.is_empty() {
+            return Ok(());
         }
-        disk.remove_folder(&self.segments.folder)
+        gone.iter().try_for_each(|segment| disk.remove(&segment.path))?;
+        disk.remove_folder(&self.segments.folder)?;
+        disk.sync_folder(
+            self.segments
+                .folder
+                .parent()
+                .expect("a queue lies in its topic's folder"),
+        )
     }
 
-    /// Moves the first message to where the log begins now, and removes files that lie wholly before it (never the last).
+    /// Moves the first message to where the log begins now, and removes files that lie wholly before it.
     pub fn retain(&self, disk: &dyn Disk, log_min: u64) -> io::Result<()> {
         let min = self.first_from(log_min);
         self.min.fetch_max(min, Ordering::AcqRel);
-        let last = self.segments.last().map_or(0, |segment| segment.base);
+        // The file with the last entry stays: it says where the queue is.
+        let last = self.end().saturating_sub(1) * ENTRY_BYTES;
         for gone in self.segments.take_until((min * ENTRY_BYTES).min(last)) {
             disk.remove(&gone.path)?;
         }

@@ -234,7 +234,8 @@ impl Store {
                 queue.arrival.wake();
             }
             if record.grow {
-                self.allocator.grow_queue(queue);
+                let until = queue.next() * consume_queue::ENTRY_BYTES + self.options.grow_at_bytes() + 1;
+                self.allocator.grow_queue(queue, until);
             }
         }
         self.allocator.watch_log(placed?);

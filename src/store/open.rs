@@ -88,7 +88,12 @@ impl Store {
     ) -> Result<Arc<Store>, OpenError> {
         options.check()?;
         let root = &options.root;
-        for folder in [root.clone(), root.join("rmq"), options.commit_log_folder()] {
+        for folder in [
+            root.clone(),
+            root.join("rmq"),
+            root.join("consumequeue"),
+            options.commit_log_folder(),
+        ] {
             disk.create_folder(&folder).map_err(OpenError::io(&folder))?;
         }
         let lock = disk.lock(&root.join("lock")).map_err(|error| match error {
@@ -117,7 +122,7 @@ impl Store {
                 recovered.log,
                 recovered.report.end,
                 recovered.last_store_time,
-                options.is_sync(),
+                &options,
                 entry_of.clone(),
             ),
             queues: recovered.queues,
@@ -162,6 +167,7 @@ impl Store {
             .map_err(OpenError::io(&abort))?;
         self.allocate_step();
         self.write_checkpoint(false)
+            .map(drop)
             .map_err(OpenError::io(&self.options.root.join("rmq/checkpoint")))
     }
 
@@ -238,10 +244,11 @@ impl Store {
             keeping.rounds >= QUEUE_SYNC_ROUNDS
                 || self.log.flushed.get() - keeping.marks.dispatched >= DISPATCH_BYTES_MAX
         };
-        self.write_checkpoint(due)
+        self.write_checkpoint(due).map(drop)
     }
 
-    pub(super) fn write_checkpoint(&self, sync_queues: bool) -> io::Result<()> {
+    /// Returns the log offset below which all queue entries are on disk.
+    pub(super) fn write_checkpoint(&self, sync_queues: bool) -> io::Result<u64> {
         let mut keeping = self.keeping();
         // The time first: it may be older than the offset, never younger.
         let flushed_time = self.flusher.flushed_time.load(Ordering::Acquire);
@@ -264,7 +271,8 @@ impl Store {
         keeping.times.log = flushed_time;
         keeping.note_begin(flushed, self.options.recheck_bytes, self.log.min());
         let (times, marks) = (keeping.times, keeping.marks);
-        keeping.checkpoint.write(times, marks)
+        keeping.checkpoint.write(times, marks)?;
+        Ok(marks.dispatched)
     }
 
     fn keeping(&self) -> std::sync::MutexGuard<'_, Keeping> {
@@ -290,7 +298,7 @@ impl Store {
         let root = self.options.root.clone();
         let closed = self
             .write_checkpoint(true)
-            .and_then(|()| self.remove_unused_files());
+            .and_then(|_| self.remove_unused_files());
         closed.map_err(StoreError::io(&root))?;
         let mut keeping = self.keeping();
         keeping.marks.clean = true;
@@ -342,12 +350,10 @@ impl Store {
                 self.disk.remove(&unused.path)?;
             }
         }
-        for queue in self.queues.all() {
-            for unused in queue.segments.take_from(queue.end() * ENTRY_BYTES + 1) {
-                self.disk.remove(&unused.path)?;
-            }
-        }
-        Ok(())
+        self.queues
+            .all()
+            .iter()
+            .try_for_each(|queue| queue.remove_unused(&*self.disk))
     }
 }
 
@@ -431,16 +437,18 @@ fn recover(
         .filter(|_| !clean)
         .map_or(walk.end, |marks| marks.dispatched.min(walk.end));
     recovery::recover_queues(&queues, &log, &holes, trusted_below);
-    if !clean || cut.is_some() {
-        for queue in queues.all() {
-            let end = queue.end();
-            queue
-                .erase_from(disk, end)
-                .map_err(OpenError::io(&queue.segments.folder))?;
-        }
+    for queue in queues.all() {
+        let erased = if clean && cut.is_none() {
+            Ok(())
+        } else {
+            queue.erase_end(disk)
+        };
+        erased
+            .and_then(|()| queue.remove_unused(disk))
+            .map_err(OpenError::io(&queue.segments.folder))?;
     }
     let dispatch_from = own.map_or(start, |marks| marks.dispatched.max(first));
-    let deleted = retention::load_deleted(disk, &options.root)?;
+    let deleted = retention::load_deleted(disk, &options.root, end)?;
     retention::finish_deletions(disk, &queues, &deleted)?;
     recovery::dispatch(disk, &log, &queues, dispatch_from..walk.end, &deleted, entry_of)?;
     for queue in queues.all() {
@@ -464,7 +472,9 @@ fn recover(
         .map_err(OpenError::io(&options.root.join("index")))?;
     let indexed = index.unsynced();
     let index_folder = options.root.join("index");
-    indexed.sync(disk, &index_folder).map_err(OpenError::io(&index_folder))?;
+    indexed
+        .sync(disk, &index_folder)
+        .map_err(OpenError::io(&index_folder))?;
     let holes = holes::remember(disk, &options.root, holes, first..end)?;
 
     let last_store_time = walk.last_store_time.unwrap_or(0).max(times.log);

@@ -127,6 +127,11 @@ impl StoreOptions {
         self.flush == FlushMode::Sync
     }
 
+    /// Room left in a queue at which more is asked for.
+    pub(super) fn grow_at_bytes(&self) -> u64 {
+        self.queue_step_bytes / 8
+    }
+
     pub(super) fn check(&self) -> Result<(), BadOption> {
         if self
             .queue_segment_bytes

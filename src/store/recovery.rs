@@ -85,6 +85,13 @@ impl Flushed {
         }
     }
 
+    fn vouches_for(self, record: &RecordView<'_>) -> bool {
+        match self {
+            Flushed::Below(flushed) => record.physical_offset < flushed,
+            Flushed::Until { store_time } => record.store_timestamp < store_time,
+        }
+    }
+
     fn admits(self, record: &RecordView<'_>) -> bool {
         match self {
             Flushed::Below(_) => true,
@@ -127,7 +134,7 @@ pub(super) fn walk(segments: &Segments, start: u64, flushed: Flushed) -> Walk {
         let (reason, blank) = match segments.at(walk.end) {
             None if segments.last().is_none_or(|last| last.until() <= walk.end) => (None, true),
             None => (Some("the file is missing".to_owned()), false),
-            Some(segment) => match look(&mut reader, &segment, &mut walk) {
+            Some(segment) => match look(&mut reader, &segment, &mut walk, flushed) {
                 Ok(()) => continue,
                 Err(Bad { reason, blank }) => (Some(reason).filter(|_| !blank), blank),
             },
@@ -155,9 +162,20 @@ struct Bad {
 }
 
 /// Steps over one good record, or to the next file.
-fn look(reader: &mut LogReader, segment: &Arc<Segment>, walk: &mut Walk) -> Result<(), Bad> {
+fn look(
+    reader: &mut LogReader,
+    segment: &Arc<Segment>,
+    walk: &mut Walk,
+    flushed: Flushed,
+) -> Result<(), Bad> {
     match reader.find(segment, walk.end) {
         Found::Record(record) => {
+            if !flushed.vouches_for(&record) && is_torn(&record) {
+                return Err(Bad {
+                    reason: "a part of the record was never written".to_owned(),
+                    blank: false,
+                });
+            }
             record.check_body().map_err(|bad| Bad {
                 reason: bad.to_string(),
                 blank: false,
@@ -180,6 +198,12 @@ fn look(reader: &mut LogReader, segment: &Arc<Segment>, walk: &mut Walk) -> Resu
             Err(Bad { reason, blank })
         }
     }
+}
+
+/// Whether topic or properties show that a power cut has lost a part of them: no checksum covers them, but what was never
+/// written reads as zero.
+fn is_torn(record: &RecordView<'_>) -> bool {
+    record.topic.contains('\0') || record.properties.contains('\0')
 }
 
 /// The first good record behind `from`.

@@ -1,6 +1,7 @@
 //! What goes: log segments that have expired, then the queue and index files that only spoke of them; and topics that are
 //! deleted. Files are removed outside of every lock that a sender takes.
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
 use std::time::Duration;
@@ -45,7 +46,15 @@ impl Store {
         if !due {
             return Ok(0);
         }
-        let gone = self.expired(forced);
+        let mut gone = self.expired(forced);
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        // A queue's position must not depend on records that go: its entries are synced first.
+        let dispatched = self
+            .write_checkpoint(true)
+            .map_err(StoreError::io(&self.options.root))?;
+        gone.retain(|segment| segment.until() <= dispatched);
         let Some(last) = gone.last() else { return Ok(0) };
         let count = gone.len();
         tracing::info!(count, until = last.until(), "log segments are removed");
@@ -123,6 +132,8 @@ impl Store {
                 .remove(&segment.path)
                 .map_err(StoreError::io(&segment.path))?;
         }
+        let folder = &self.log.segments.folder;
+        self.disk.sync_folder(folder).map_err(StoreError::io(folder))?;
         self.forget_deleted(min)
     }
 
@@ -177,9 +188,8 @@ impl Store {
     }
 
     fn set_deleted(&self, deleted: Deleted) -> Result<(), StoreError> {
-        let path = self.options.root.join(DELETED_FILE);
-        let text = serde_json::to_vec(&deleted).expect("a map of texts and numbers is JSON");
-        self.disk.replace(&path, &text).map_err(StoreError::io(&path))?;
+        let root = &self.options.root;
+        note_deleted(&*self.disk, root, &deleted).map_err(StoreError::io(&root.join(DELETED_FILE)))?;
         *self.deleted.write().unwrap_or_else(PoisonError::into_inner) = deleted;
         Ok(())
     }
@@ -191,13 +201,25 @@ fn duration_ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 2)
 }
 
-/// The deletions noted in a store's folder.
-pub(super) fn load_deleted(disk: &dyn Disk, root: &Path) -> Result<Deleted, OpenError> {
+/// The deletions noted in a store's folder. Where the log has lost its end, they count up to where it ends now: what is
+/// stored there next is not older than they are.
+pub(super) fn load_deleted(disk: &dyn Disk, root: &Path, log_end: u64) -> Result<Deleted, OpenError> {
     let path = root.join(DELETED_FILE);
-    let text = disk.read(&path).map_err(OpenError::io(&path))?;
-    let parse =
-        |text: Vec<u8>| serde_json::from_slice(&text).map_err(|error| OpenError::io(&path)(error.into()));
-    text.map_or(Ok(Deleted::default()), parse)
+    let Some(text) = disk.read(&path).map_err(OpenError::io(&path))? else {
+        return Ok(Deleted::default());
+    };
+    let mut deleted: Deleted =
+        serde_json::from_slice(&text).map_err(|error| OpenError::io(&path)(error.into()))?;
+    let ahead = deleted.values_mut().filter(|below| **below > log_end);
+    if ahead.map(|below| *below = log_end).count() > 0 {
+        note_deleted(disk, root, &deleted).map_err(OpenError::io(&path))?;
+    }
+    Ok(deleted)
+}
+
+fn note_deleted(disk: &dyn Disk, root: &Path, deleted: &Deleted) -> io::Result<()> {
+    let text = serde_json::to_vec(deleted).expect("a map of texts and numbers is JSON");
+    disk.replace(&root.join(DELETED_FILE), &text)
 }
 
 /// Finishes deletions that a crash cut short: queues that still begin with a record from before.

@@ -36,8 +36,9 @@ impl Segments {
         }
     }
 
-    /// Opens all files of a folder. Foreign names are ignored, as Apache ignores folders; an empty last file is the rest of
-    /// a creation that was cut off, and goes; a shorter last one likewise gets its length.
+    /// Opens all files of a folder. Foreign names are ignored, as Apache ignores folders. A file that is too short is what a
+    /// crash left of a creation: a last one without a byte goes, another last one gets its length; so does every queue
+    /// file, because it can be filled again. Any other file of another length is an error.
     pub fn load(
         disk: &dyn Disk,
         folder: PathBuf,
@@ -53,24 +54,23 @@ impl Segments {
             .filter_map(|entry| segment::base_of(&entry.name).map(|base| (base, entry.bytes)))
             .collect();
         bases.sort_unstable();
-        if let Some((base, bytes)) = bases.last().copied().filter(|(_, bytes)| *bytes < segment_bytes) {
+        while let Some((base, 0)) = bases.last().copied() {
             let path = folder.join(segment::name(base));
-            if bytes == 0 {
-                disk.remove(&path).map_err(OpenError::io(&path))?;
-                bases.pop();
-            } else {
-                disk.set_len(&path, segment_bytes).map_err(OpenError::io(&path))?;
-            }
+            disk.remove(&path).map_err(OpenError::io(&path))?;
+            bases.pop();
         }
         let mut list = Vec::with_capacity(bases.len());
         let last = bases.last().map(|(base, _)| *base);
         for (base, bytes) in bases {
             let path = folder.join(segment::name(base));
-            if bytes != segment_bytes && Some(base) != last {
+            if bytes < segment_bytes && (Some(base) == last || family == Family::Queue) {
+                disk.set_len(&path, segment_bytes).map_err(OpenError::io(&path))?;
+            } else if bytes != segment_bytes {
+                let expected = segment_bytes;
                 return Err(OpenError::Length {
                     path,
                     bytes,
-                    expected: segment_bytes,
+                    expected,
                 });
             }
             let file = disk.open(&path, way).map_err(OpenError::io(&path))?;

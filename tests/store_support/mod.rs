@@ -1,6 +1,8 @@
 //! What the store's tests share: opening one, messages, reading all of a queue.
 #![allow(dead_code, reason = "every test file takes what it needs")]
 
+pub mod sim_disk;
+
 use std::path::Path;
 use std::sync::Arc;
 

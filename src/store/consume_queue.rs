@@ -268,7 +268,7 @@ impl Queue {
     }
 
     /// Zeroes what stands behind the last entry, so that no reader of the files takes it for entries.
-    pub fn erase_end(&self, disk: &dyn Disk) -> io::Result<()> {
+    pub fn erase_end(&self) -> io::Result<()> {
         let at = self.end() * ENTRY_BYTES;
         let Some(segment) = self.segments.at(at) else {
             return Ok(());

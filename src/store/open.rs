@@ -13,7 +13,7 @@ use super::allocator::Allocator;
 use super::bell::Bell;
 use super::checkpoint::{ApacheTimes, Checkpoint, Marks};
 use super::commit_log::{CommitLog, Staging};
-use super::consume_queue::{ENTRY_BYTES, Queues};
+use super::consume_queue::Queues;
 use super::disk::{Disk, LockError, Way};
 use super::error::{OpenError, StoreError};
 use super::flusher::Flusher;
@@ -441,7 +441,7 @@ fn recover(
         let erased = if clean && cut.is_none() {
             Ok(())
         } else {
-            queue.erase_end(disk)
+            queue.erase_end()
         };
         erased
             .and_then(|()| queue.remove_unused(disk))

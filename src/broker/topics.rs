@@ -281,21 +281,29 @@ impl Topics {
     /// A topic that the broker itself needs (a group's retries, dead letters), with at least `queues` queues. It never loses
     /// queues here, so that what is in them stays readable. `order` is left as it is where `None`.
     pub fn ensure(&self, name: &str, queues: i32, order: Option<bool>, now_ms: i64) -> Ensured {
+        let suffices = |topic: &TopicConfig| {
+            topic.write_queue_nums >= queues
+                && topic.read_queue_nums >= queues
+                && order.is_none_or(|order| order == topic.order)
+        };
+        // Every heartbeat comes here, and hardly any changes something.
+        if let Some(topic) = self.get(name).filter(|topic| suffices(topic)) {
+            return Ensured {
+                topic,
+                changed: false,
+            };
+        }
         let mut table = self.write();
-        let found = table.topics.get(name);
-        if let Some(topic) = found {
-            let enough = topic.write_queue_nums >= queues && topic.read_queue_nums >= queues;
-            if enough && order.is_none_or(|order| order == topic.order) {
+        let mut topic = match table.topics.get(name) {
+            Some(topic) if suffices(topic) => {
                 return Ensured {
                     topic: Arc::clone(topic),
                     changed: false,
                 };
             }
-        }
-        let mut topic = found.map_or_else(
-            || TopicConfig::new(name, queues, queues, READ_WRITE),
-            |topic| TopicConfig::clone(topic),
-        );
+            Some(topic) => TopicConfig::clone(topic),
+            None => TopicConfig::new(name, queues, queues, READ_WRITE),
+        };
         topic.read_queue_nums = topic.read_queue_nums.max(queues);
         topic.write_queue_nums = topic.write_queue_nums.max(queues);
         topic.order = order.unwrap_or(topic.order);

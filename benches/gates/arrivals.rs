@@ -108,6 +108,9 @@ impl Run {
             EventFlags::IN,
         )?;
         let messages = |time: Duration| (time.as_secs_f64() * f64::from(RATE)) as u32;
+        let request = Requests::send(Encoding::Json, BODY_BYTES, 1).run(0, 1).to_vec();
+        // The clock is read before the timer is set: no message is sent before it is due.
+        let begun = Instant::now();
         let period = Timespec {
             tv_sec: 0,
             tv_nsec: i64::from(1_000_000_000 / RATE),
@@ -125,8 +128,8 @@ impl Run {
             timer,
             producer,
             consumer,
-            request: Requests::send(Encoding::Json, BODY_BYTES, 1).run(0, 1).to_vec(),
-            begun: Instant::now(),
+            request,
+            begun,
             due_count: 0,
             warm_up_count: messages(window.warm_up),
             count: messages(window.warm_up + window.measure),
@@ -157,10 +160,6 @@ impl Run {
         }
         let measured = u64::from(self.count - self.warm_up_count);
         Ok(self.acknowledged.len() < measured || self.consumer.is_some() && self.received.len() < measured)
-    }
-
-    fn due_at(&self, index: u32) -> Instant {
-        self.begun + Duration::from_secs(1) * (index + 1) / RATE
     }
 
     fn send_due(&mut self) -> io::Result<()> {
@@ -194,7 +193,7 @@ impl Run {
                 .ok_or_else(|| io::Error::other("more answers than requests"))?;
             if index >= self.warm_up_count {
                 self.acknowledged
-                    .saturating_record(self.due_at(index).elapsed().as_nanos() as u64);
+                    .saturating_record(due_at(self.begun, index).elapsed().as_nanos() as u64);
             }
         }
         Ok(())
@@ -218,14 +217,21 @@ impl Run {
                 let index = u32::from_be_bytes(body[..4].try_into().expect("all bodies have BODY_BYTES"));
                 // The message that tried out the topic has no index of this run.
                 if (self.warm_up_count..self.count).contains(&index) {
-                    let due = self.begun + Duration::from_secs(1) * (index + 1) / RATE;
-                    self.received
-                        .saturating_record(arrived.saturating_duration_since(due).as_nanos() as u64);
+                    self.received.saturating_record(
+                        arrived
+                            .saturating_duration_since(due_at(self.begun, index))
+                            .as_nanos() as u64,
+                    );
                 }
             }
         }
         Ok(())
     }
+}
+
+/// When the message with this index is to be sent.
+fn due_at(begun: Instant, index: u32) -> Instant {
+    begun + Duration::from_secs(1) * (index + 1) / RATE
 }
 
 /// A connection whose answers are kept whole. Requests are small enough for a socket's buffer, so writes do not wait.

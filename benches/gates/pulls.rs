@@ -1,7 +1,7 @@
 //! R8: PULL of a hot log against sendfile of the same ranges of the same file.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
@@ -142,7 +142,8 @@ fn start(bench: &Bench, log: &Path, head: &[u8], range: usize) -> io::Result<Ser
 pub fn serve(log: &str, range: &str, log_bytes: &str) -> io::Result<()> {
     let number = |text: &str| text.parse::<u64>().map_err(io::Error::other);
     let (log, range, log_bytes) = (File::open(log)?, number(range)?, number(log_bytes)?);
-    let head = io::read_to_string(io::stdin()).map(String::into_bytes)?;
+    let mut head = Vec::new();
+    io::stdin().read_to_end(&mut head)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?);
     io::stdout().flush()?;

@@ -1,5 +1,5 @@
 """Apache's C++ client, by way of its Python binding, as an application uses it: send, consume in both modes, fail until
-dead letters. Usage: client.py NAMESRV BROKER. Prints a line per check, exits 0 or, when one failed, 3.
+dead letters. Usage: client.py rmq|apache NAMESRV BROKER. Prints a line per check, exits 0 or, when one failed, 3.
 
 The binding offers no consumeFromWhere (a new group starts at the end of the queues) and does not tell which queues a consumer owns:
 probes are sent until the consumer has received one from every queue.
@@ -16,7 +16,7 @@ import traceback
 
 from rocketmq.client import Message, MessageModel, Producer, PullConsumer, PushConsumer, RecvMessage, SendStatus
 
-NAMESRV, BROKER = sys.argv[1:3]
+SERVER, NAMESRV, BROKER = sys.argv[1:4]
 RUN = "cpp-%d" % os.getpid()
 LONG = 120
 ACCEPT, AGAIN = 0, 1
@@ -210,9 +210,13 @@ def check_retry_until_dead_letter():
     consumer = listen("retry", "retry", topic, inbox, judge=lambda body: AGAIN if body == "bad" else ACCEPT)
     probe(producer, topic, lambda: len(inbox.queues()) == 4)
     send(producer, topic, ["bad"])
+    until("two deliveries", lambda: inbox.bodies("bad") == ["bad", "bad"])
+    equal("tries", [0, 1], [tries for body, _, tries in inbox.received if body == "bad"])
+    if SERVER == "apache":
+        print("note cpp: Apache RocketMQ 5.5.0 fails on the last send-back of this client, which lacks originTopic", flush=True)
+        return
     dead = "%DLQ%" + group
     until("the topic of dead letters", lambda: request(NAMESRV, 105, {"topic": dead}) == 0)
-    equal("tries", [0, 1], [tries for body, _, tries in inbox.received if body == "bad"])
     reader = PullConsumer("dead-" + RUN)
     reader.set_namesrv_addr(NAMESRV)
     reader.start()
@@ -240,8 +244,8 @@ def run(name):
 
 def main():
     """All checks at once, since they mostly wait, each in a process of its own, since clients of one process are entangled."""
-    if len(sys.argv) > 3:
-        run(sys.argv[3])
+    if len(sys.argv) > 4:
+        run(sys.argv[4])
     names = [name[6:] for name in globals() if name.startswith("check_")]
     children = [(name, subprocess.Popen([sys.executable, *sys.argv, name])) for name in names]
     status = 0

@@ -12,4 +12,4 @@ if ! fresh "$venv/.built" "$INTEROP/cpp/requirements.txt"; then
     touch "$venv/.built"
 fi
 cluster broker-a
-client 300 "$venv/bin/python" "$INTEROP/cpp/client.py" "$NAMESRV" "${BROKER[broker-a]}"
+client 300 "$venv/bin/python" "$INTEROP/cpp/client.py" "$SERVER" "$NAMESRV" "${BROKER[broker-a]}"

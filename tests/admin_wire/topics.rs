@@ -334,3 +334,37 @@ async fn deleting_a_topic_deletes_everything_about_it_and_reading_does_not_bring
         );
     }
 }
+
+/// Pop retries of group `A` on topic `B` are called as the retry topic of group `A_B`.
+#[tokio::test]
+async fn pop_retries_go_with_their_topic_and_the_retries_of_other_groups_stay() {
+    let broker = TestBroker::start().await;
+    let client = broker.connect().await;
+    for topic in ["B", "C", "%RETRY%A_B", "%RETRY%A_C"] {
+        client.create(topic, 1).await;
+    }
+    for group in ["A", "A_B"] {
+        client
+            .change(request::GET_SUBSCRIPTIONGROUP_CONFIG, &[("group", group)])
+            .await;
+    }
+    for topic in ["B", "C"] {
+        let commit = [
+            ("consumerGroup", "A"),
+            ("topic", topic),
+            ("queueId", "0"),
+            ("commitOffset", "0"),
+        ];
+        client.change(request::UPDATE_CONSUMER_OFFSET, &commit).await;
+        client
+            .change(request::DELETE_TOPIC_IN_BROKER, &[("topic", topic)])
+            .await;
+    }
+    let all: TopicTable = client.look(request::GET_ALL_TOPIC_CONFIG, &[]).await;
+    let left: Vec<&String> = all
+        .topic_config_table
+        .keys()
+        .filter(|name| name.starts_with("%RETRY%"))
+        .collect();
+    assert_eq!(left, ["%RETRY%A_B"]);
+}

@@ -429,7 +429,13 @@ fn reset_offset(
 /// Deletes a topic with all that goes with it. Answered when the tables are saved, so that it is gone after a kill too.
 async fn delete_topic(broker: Arc<Broker>, topic: String) -> Result<Frame, Refusal> {
     let options = broker.options();
-    let names = topic::deleted_with(&broker.topics, &broker.offsets, &options.admin, &topic)?;
+    let names = topic::deleted_with(
+        &broker.topics,
+        &broker.groups,
+        &broker.offsets,
+        &options.admin,
+        &topic,
+    )?;
     let step = Arc::clone(&broker);
     blocking(move || {
         let now_ms = step.clock.now_ms();

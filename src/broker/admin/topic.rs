@@ -1,6 +1,7 @@
 //! Topics by request: create and change 17 and 18, delete 215, show 21, 202, 305 and 351, clean up 316.
 
 use crate::broker::admin::{AdminOptions, attributes};
+use crate::broker::groups::Groups;
 use crate::broker::offsets::Offsets;
 use crate::broker::refusal::Refusal;
 use crate::broker::stats::Stats;
@@ -127,12 +128,14 @@ fn put(topics: &Topics, wanted: TopicConfig, now_ms: i64) -> bool {
     !unchanged
 }
 
-/// The names of everything that goes with a topic: itself and the retry topics of its pop consumers (215).
+/// The names of everything that goes with a topic: itself and the retry topics of its pop consumers (215). The ordinary
+/// retry topic of a group called `G_T` has the name of `G`'s pop retries of `T`, and stays.
 ///
 /// # Errors
 /// 29 for a blank name and for system topics.
 pub fn deleted_with(
     topics: &Topics,
+    groups: &Groups,
     offsets: &Offsets,
     options: &AdminOptions,
     topic: &str,
@@ -145,12 +148,16 @@ pub fn deleted_with(
     }
     guard(topics, options, topic)?;
     let mut names = vec![topic.to_owned()];
-    if options.delete_retry_topics {
-        let groups = offsets.groups_of(topic);
-        let retry_topics = groups
+    if !options.delete_retry_topics {
+        return Ok(names);
+    }
+    for group in offsets.groups_of(topic) {
+        let retries = ['_', '+'].map(|joint| format!("{group}{joint}{topic}"));
+        let retries = retries
             .iter()
-            .flat_map(|group| ['_', '+'].map(|joint| topics::retry_topic(&format!("{group}{joint}{topic}"))));
-        names.extend(retry_topics.filter(|name| topics.get(name).is_some()));
+            .filter(|name| groups.get(name).is_none())
+            .map(|name| topics::retry_topic(name));
+        names.extend(retries.filter(|name| topics.get(name).is_some()));
     }
     Ok(names)
 }

@@ -400,6 +400,13 @@ impl Disk for SimDisk {
             .map(|(n, node)| (n.clone(), *node))
             .collect();
         state.durable_names.0.extend(synced);
+        // A folder that has gone has gone with all that was in it, whatever comes by its name.
+        let names = state.names.clone();
+        let gone = |name: &PathBuf| {
+            name.ancestors()
+                .any(|above| inside(&above.to_owned()) && !names.0.contains_key(above))
+        };
+        state.durable_names.0.retain(|name, _| !gone(name));
         // A folder that is synced is there.
         for folder in path.ancestors().filter(|folder| !is_above(folder)) {
             if folder.components().count() <= 2 {

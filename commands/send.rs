@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use rmq::client::{ClientError, OutgoingMessage, Producer, ProducerOptions, SendResult, SendStatus};
+use rmq::client::{Admin, ClientError, OutgoingMessage, Producer, ProducerOptions, SendResult, SendStatus};
 use rmq::protocol::message::property;
 use rmq::protocol::request::body::MessageQueue;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval};
 
@@ -203,6 +203,8 @@ impl Send {
         };
         Ok(Target {
             producer,
+            admin: Admin::new(common.client()),
+            was_missing: OnceCell::new(),
             topic: self.topic.clone(),
             tag: self.tag.clone(),
             keys: self.keys.clone(),
@@ -273,6 +275,9 @@ impl Pace {
 /// Where messages go and what every one of them gets.
 struct Target {
     producer: Producer,
+    admin: Admin,
+    /// Whether the topic was missing before the first message. Asked once, by whoever sends first.
+    was_missing: OnceCell<bool>,
     topic: String,
     tag: Option<String>,
     keys: Vec<String>,
@@ -290,7 +295,7 @@ struct Sent {
 }
 
 enum Outcome {
-    Acknowledged(SendResult),
+    Acknowledged { result: SendResult, was_missing: bool },
     /// Handed to the connection; nobody will say more.
     Oneway,
     Failed(ClientError),
@@ -315,6 +320,7 @@ impl Target {
     }
 
     async fn send_message(&self, message: &OutgoingMessage) -> Result<Outcome, ClientError> {
+        let was_missing = *self.was_missing.get_or_try_init(|| self.is_missing()).await?;
         if self.oneway {
             self.send_oneway(message).await?;
             return Ok(Outcome::Oneway);
@@ -323,7 +329,15 @@ impl Target {
             Some(queue) => self.producer.send_to(message, queue).await?,
             None => self.producer.send(message).await?,
         };
-        Ok(Outcome::Acknowledged(result))
+        Ok(Outcome::Acknowledged { result, was_missing })
+    }
+
+    async fn is_missing(&self) -> Result<bool, ClientError> {
+        match self.admin.route(&self.topic).await {
+            Ok(_) => Ok(false),
+            Err(ClientError::TopicNotFound(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits for room in the connection's queue instead of losing what does not fit.
@@ -387,6 +401,7 @@ struct Report {
     bar: ProgressBar,
     begin: Instant,
     total: Total,
+    creation_told: bool,
     acknowledged: u64,
     oneway: u64,
     failed: u64,
@@ -434,6 +449,7 @@ impl Report {
             bar: if many { bar(total) } else { ProgressBar::hidden() },
             begin: Instant::now(),
             total,
+            creation_told: false,
             acknowledged: 0,
             oneway: 0,
             failed: 0,
@@ -448,7 +464,12 @@ impl Report {
     fn add(&mut self, sent: Sent) -> Result<Found, Failure> {
         let mut found = Found::Broker;
         match &sent.outcome {
-            Outcome::Acknowledged(result) => self.acknowledged(sent.number, result)?,
+            Outcome::Acknowledged { result, was_missing } => {
+                if *was_missing && !std::mem::replace(&mut self.creation_told, true) {
+                    self.bar.suspend(|| output::note(format!("topic {:?} did not exist: created", self.topic)));
+                }
+                self.acknowledged(sent.number, result)?;
+            }
             Outcome::Oneway => self.oneway += 1,
             Outcome::Malformed(bad) => self.failed(sent.number, bad, Exit::Failed)?,
             Outcome::Failed(error) => {

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rmq::client::{Consumed, ConsumerOptions, Order, PushConsumer, ReceivedMessage};
-use rmq::protocol::code::request;
+use rmq::protocol::code::{request, response};
+use rmq::protocol::frame::Frame;
+use rmq::protocol::request::client::{LockReplyBody, LockRequestBody};
 use rmq::protocol::request::pull::PullRequest;
 use rmq::protocol::request::send::SendRequest;
 use tokio::sync::watch;
 
 use crate::consumer::{AtMostOne, Seen, options};
-use crate::server::{Server, header_of};
+use crate::server::{Reply, Server, header_of};
 
 async fn in_order(options: ConsumerOptions, seen: &Seen) -> PushConsumer {
     let (noting, one) = (seen.clone(), AtMostOne::default());
@@ -165,7 +168,43 @@ async fn one_by_one_hands_failures_back_and_goes_on_in_order() {
     assert!(seen.all().is_sorted());
     assert_eq!(seen.all().len(), 20);
     assert_eq!(server.requests(request::CONSUMER_SEND_MSG_BACK).len(), 1);
-    assert!(server.requests(request::LOCK_BATCH_MQ).is_empty());
+}
+
+/// A queue changes hands without repeats while its old owner is alive, and is not waited for without end when it is not.
+#[tokio::test]
+async fn one_by_one_waits_for_a_hand_over_but_not_for_the_dead() {
+    let server = Server::start().await.topic("T", 2);
+    (0..2).for_each(|queue| server.put("T", queue, &[], "m"));
+    server.script(|frame| {
+        if frame.code != request::LOCK_BATCH_MQ {
+            return None;
+        }
+        let asked: LockRequestBody = frame.json().expect("a lock request");
+        let locked = asked.mq_set.into_iter().filter(|queue| queue.queue_id != 0).collect();
+        let answer = Frame::answer(response::SUCCESS).with_json(&LockReplyBody { locked });
+        Some(Reply::Answer(Box::new(answer)))
+    });
+    let options = ConsumerOptions {
+        hand_over_wait: Duration::from_millis(100),
+        rebalance_pause: Duration::from_millis(10),
+        ..options(&server)
+    };
+    let handler = |_: Vec<ReceivedMessage>| async { Consumed::Success };
+    let consumer = PushConsumer::start(options, &[("T", "*")], Order::OneByOne, handler)
+        .await
+        .expect("started");
+    consumer.assigned().await;
+    assert_eq!(consumer.progress().len(), 1, "the free queue is started at once");
+    assert!(!consumer.is_settled());
+    server
+        .until("the other one is taken without the lock", |server| {
+            server.committed("G", "T", 0) == Some(1)
+        })
+        .await;
+    assert!(
+        server.requests(request::LOCK_BATCH_MQ).len() > 2,
+        "the lock was asked for again before"
+    );
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
-//! Locks of an orderly consumer's queues at their brokers: who holds the lock may consume. The broker grants it for a
-//! minute; it is renewed every 20 s and trusted for half a minute after each confirmation.
+//! Locks of queues at their brokers. An orderly consumer may consume only what it has locked; one that handles messages one
+//! by one locks for a clean hand-over alone. The broker grants a lock for a minute; it is renewed every 20 s and trusted for
+//! half a minute after each confirmation.
 //!
 //! Requests about locks take turns: a renewal under way would otherwise take back what was just given away.
 

@@ -24,6 +24,7 @@ mod window;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, Semaphore, watch};
@@ -64,7 +65,9 @@ pub enum Consumed {
 pub enum Order {
     /// Several at a time, in any order.
     Concurrent,
-    /// One after another in the order of the queue. A failed one goes back to the broker, and the next has its turn.
+    /// One after another in the order of the queue. A failed one goes back to the broker, and the next has its turn. A
+    /// queue changes hands between such members without repeats: the new owner waits for the lock of the old one, for at
+    /// most [`ConsumerOptions::hand_over_wait`].
     OneByOne,
     /// One after another in the order of the queue, under the queue's lock.
     Orderly,
@@ -126,6 +129,8 @@ struct Membership {
     balancing: Semaphore,
     /// Rung when queues must be divided anew.
     rebalance: Notify,
+    /// Whether the last division was carried out in full.
+    settled: AtomicBool,
     /// Counts the divisions.
     balanced: watch::Sender<u64>,
     // Each under its lock.
@@ -133,6 +138,8 @@ struct Membership {
     subscriptions: Mutex<BTreeMap<String, Subscription>>,
     /// The owned queues, those on their way out included. Changed by the rebalance only.
     queues: Mutex<BTreeMap<MessageQueue, Arc<OwnedQueue>>>,
+    /// Queues whose lock another member holds, and since when this one wants them. Changed by the rebalance only.
+    wanted_since: Mutex<BTreeMap<MessageQueue, Instant>>,
     /// Queues that were there when their topic was subscribed.
     existed: Mutex<HashSet<MessageQueue>>,
 }
@@ -222,6 +229,12 @@ impl PushConsumer {
             .subscribe()
             .wait_for(|rounds| *rounds > 0)
             .await;
+    }
+
+    /// Whether every queue that the last division gave to this client is started. One may still have to be handed over by
+    /// its old owner, or its offset may not be known.
+    pub fn is_settled(&self) -> bool {
+        self.member.settled.load(Ordering::Acquire)
     }
 
     /// How far it is in each queue it owns.
@@ -344,9 +357,11 @@ impl Membership {
             lock_turn: Semaphore::new(1),
             balancing: Semaphore::new(1),
             rebalance: Notify::new(),
+            settled: AtomicBool::new(false),
             balanced: watch::Sender::new(0),
             subscriptions: Mutex::default(),
             queues: Mutex::default(),
+            wanted_since: Mutex::default(),
             existed: Mutex::default(),
         }
     }
@@ -357,7 +372,7 @@ impl Membership {
 
     /// Queues are locked where members share them in order.
     fn needs_lock(&self) -> bool {
-        self.is_orderly() && self.options.model == MessageModel::Clustering
+        self.order != Order::Concurrent && self.options.model == MessageModel::Clustering
     }
 
     fn put_subscription(&self, topic: &str, expression: &str) {

@@ -68,7 +68,10 @@ pub struct ConsumerOptions {
     pub save_interval: Duration,
     /// The pause before an orderly handler gets a failed message again, and before a queue that is not locked is looked at again.
     pub orderly_pause: Duration,
-    /// How often the locks of an orderly consumer are renewed.
+    /// How long a queue's new owner waits for the old one to hand it over, when messages are handled one by one. A member
+    /// that was killed hands nothing over.
+    pub hand_over_wait: Duration,
+    /// How often the locks of queues are renewed.
     pub lock_interval: Duration,
     /// How long a lock counts after the broker confirmed it: half of what the broker grants.
     pub lock_validity: Duration,
@@ -104,6 +107,7 @@ impl ConsumerOptions {
             rebalance_pause: Duration::from_secs(1),
             save_interval: Duration::from_secs(5),
             orderly_pause: Duration::from_secs(1),
+            hand_over_wait: Duration::from_secs(10),
             lock_interval: Duration::from_secs(20),
             lock_validity: Duration::from_secs(30),
             keep_pause: Duration::from_secs(5),

@@ -6,16 +6,18 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::delivery::deliver;
 use super::hand_back::retry_topic;
 use super::offsets::name;
 use super::pulling::pull_loop;
 use super::queue::{OwnedQueue, Stage};
-use super::{Membership, StartFrom, hand_back, locks};
+use super::{Membership, Order, StartFrom, hand_back, locks};
 use crate::client::connect::accepted;
 use crate::client::error::ClientError;
 use crate::client::offsets_at;
@@ -35,6 +37,7 @@ pub(super) async fn keep_balanced(member: Arc<Membership>) {
         routes.mark_unchanged();
         let round = member.balancing.acquire().await;
         let whole = balance(&member).await;
+        member.settled.store(whole, Ordering::Release);
         drop(round);
         member.balanced.send_modify(|rounds| *rounds += 1);
         let pause = if whole {
@@ -134,9 +137,10 @@ async fn move_to(member: &Arc<Membership>, topic: &str, wanted: Vec<MessageQueue
         .collect();
     let mut whole = true;
     if member.needs_lock() && !new.is_empty() {
+        let wanted_count = new.len();
         let locked = locks::lock(member, &new).await;
-        whole &= locked.len() == new.len();
-        new = locked;
+        new = startable(member, topic, new, &locked);
+        whole &= new.len() == wanted_count;
     }
     for queue in new {
         match start_offset(member, &queue).await {
@@ -148,6 +152,27 @@ async fn move_to(member: &Arc<Membership>, topic: &str, wanted: Vec<MessageQueue
         }
     }
     whole
+}
+
+/// The queues that may be started: those whose lock was granted and, where the lock only serves to hand queues over, those
+/// that nobody has handed over for too long.
+fn startable(
+    member: &Membership,
+    topic: &str,
+    wanted: Vec<MessageQueue>,
+    locked: &[MessageQueue],
+) -> Vec<MessageQueue> {
+    let mut since = member.wanted_since.lock().expect("no panic under this lock");
+    let now = Instant::now();
+    let mut may_start = |queue: &MessageQueue| {
+        let waited = now - *since.entry(queue.clone()).or_insert(now);
+        member.order == Order::OneByOne && waited >= member.options.hand_over_wait
+    };
+    let (starting, waiting): (Vec<_>, Vec<_>) = wanted
+        .into_iter()
+        .partition(|queue| locked.contains(queue) || may_start(queue));
+    since.retain(|queue, _| queue.topic != topic || waiting.contains(queue));
+    starting
 }
 
 /// Where to begin: the group's saved offset, or what the start policy says if there is none.

@@ -295,7 +295,10 @@ struct Sent {
 }
 
 enum Outcome {
-    Acknowledged { result: SendResult, was_missing: bool },
+    Acknowledged {
+        result: SendResult,
+        was_missing: bool,
+    },
     /// Handed to the connection; nobody will say more.
     Oneway,
     Failed(ClientError),
@@ -466,7 +469,8 @@ impl Report {
         match &sent.outcome {
             Outcome::Acknowledged { result, was_missing } => {
                 if *was_missing && !std::mem::replace(&mut self.creation_told, true) {
-                    self.bar.suspend(|| output::note(format!("topic {:?} did not exist: created", self.topic)));
+                    self.bar
+                        .suspend(|| output::note(format!("topic {:?} did not exist: created", self.topic)));
                 }
                 self.acknowledged(sent.number, result)?;
             }

@@ -45,12 +45,26 @@ fn multiset<'a>(texts: impl IntoIterator<Item = &'a [u8]>) -> BTreeMap<Vec<u8>, 
 }
 
 /// Lines that are not as often in both: the line, how often it was printed, and how often sent.
-fn differences(printed: &BTreeMap<Vec<u8>, usize>, sent: &BTreeMap<Vec<u8>, usize>) -> Vec<(String, usize, usize)> {
+fn differences(
+    printed: &BTreeMap<Vec<u8>, usize>,
+    sent: &BTreeMap<Vec<u8>, usize>,
+) -> Vec<(String, usize, usize)> {
     let lines: std::collections::BTreeSet<_> = printed.keys().chain(sent.keys()).collect();
-    let counts = |line: &Vec<u8>| (printed.get(line).copied().unwrap_or(0), sent.get(line).copied().unwrap_or(0));
+    let counts = |line: &Vec<u8>| {
+        (
+            printed.get(line).copied().unwrap_or(0),
+            sent.get(line).copied().unwrap_or(0),
+        )
+    };
     lines
         .into_iter()
-        .map(|line| (String::from_utf8_lossy(line).into_owned(), counts(line).0, counts(line).1))
+        .map(|line| {
+            (
+                String::from_utf8_lossy(line).into_owned(),
+                counts(line).0,
+                counts(line).1,
+            )
+        })
         .filter(|(_, printed, sent)| printed != sent)
         .collect()
 }
@@ -94,8 +108,15 @@ fn two_members_of_a_group_share_every_line_once() {
         assert_eq!(wait(&mut member).code(), Some(0));
     }
     let outputs = outputs.map(|reader| reader.join().expect("the reader does not panic"));
-    let differing = differences(&multiset(outputs.iter().map(Vec::as_slice)), &multiset([text.as_slice()]));
-    assert!(differing.is_empty(), "printed and sent: {:#?}", &differing[..differing.len().min(20)]);
+    let differing = differences(
+        &multiset(outputs.iter().map(Vec::as_slice)),
+        &multiset([text.as_slice()]),
+    );
+    assert!(
+        differing.is_empty(),
+        "printed and sent: {:#?}",
+        &differing[..differing.len().min(20)]
+    );
 }
 
 #[test]

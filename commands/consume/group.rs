@@ -21,6 +21,9 @@ use crate::signals::Interrupts;
 /// How often it is looked whether everything was consumed.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// How often a queue is asked for that its old owner has not handed over yet.
+const HAND_OVER_PAUSE: Duration = Duration::from_millis(200);
+
 /// What handlers share with the loop that ends them.
 struct Consumption {
     sink: Sink,
@@ -53,6 +56,7 @@ pub async fn consume(
     let consumption = Arc::new(Consumption::new(args, common));
     let mut options = ConsumerOptions::new(common.client(), group);
     options.start_from = start_from;
+    options.rebalance_pause = HAND_OVER_PAUSE;
     options.model = if args.broadcast {
         MessageModel::Broadcasting
     } else {
@@ -159,10 +163,11 @@ async fn idle(
 async fn everything(consumer: &PushConsumer, ends: &BTreeMap<MessageQueue, u64>) {
     consumer.assigned().await;
     let is_done = || {
-        consumer
-            .progress()
+        let progress = consumer.progress();
+        let passed = progress
             .iter()
-            .all(|owned| ends.get(&owned.queue).is_none_or(|end| owned.done >= *end))
+            .all(|owned| ends.get(&owned.queue).is_none_or(|end| owned.done >= *end));
+        passed && consumer.is_settled()
     };
     while !is_done() {
         tokio::time::sleep(LOOK_AGAIN).await;

@@ -9,6 +9,9 @@ use smallvec::SmallVec;
 /// Most fields a header may carry; more is a malformed frame.
 pub const FIELDS_MAX: usize = 256;
 
+/// Text that the fields of most answers take: room for it is made once.
+const TEXT_BYTES: usize = 160;
+
 /// Where a text lies: in the header bytes, or in the side buffer of unescaped JSON strings.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Span {
@@ -69,6 +72,9 @@ impl Fields {
 
     /// Adds a field whose name is known at compile time.
     pub fn put(&mut self, name: &'static str, value: impl FieldText) {
+        if self.unescaped.capacity() == 0 {
+            self.unescaped.reserve(TEXT_BYTES);
+        }
         let start = self.unescaped.len() as u32;
         value.append_to(&mut self.unescaped);
         let end = self.unescaped.len() as u32;

@@ -578,15 +578,18 @@ async fn a_group_on_an_expired_queue_is_carried_to_what_is_left() {
         client.send("orders", &"x".repeat(20 << 10)).await;
     }
     broker.clock.advance(100 * 3_600_000);
-    let cleaned = client
-        .ask(Frame::command(request::DELETE_EXPIRED_COMMITLOG))
-        .await;
-    assert_eq!(cleaned.code, response::SUCCESS);
-    let min = number(
-        &client.request(request::GET_MIN_OFFSET, &queue("orders")).await,
-        "offset",
-    );
-    assert!(min > 0, "something expired");
+    // Only what is flushed and indexed expires.
+    let min = loop {
+        let cleaned = client
+            .ask(Frame::command(request::DELETE_EXPIRED_COMMITLOG))
+            .await;
+        assert_eq!(cleaned.code, response::SUCCESS);
+        let bounds = client.request(request::GET_MIN_OFFSET, &queue("orders")).await;
+        match number(&bounds, "offset") {
+            0 => tokio::task::yield_now().await,
+            min => break min,
+        }
+    };
     let pulled = client.pull("orders", 0).await;
     assert_eq!(
         (pulled.code, pulled.header.next_begin_offset),

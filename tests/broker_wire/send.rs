@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use bytes::BytesMut;
 use rmq::protocol::code::{request, response};
+use rmq::protocol::frame::Frame;
 use rmq::protocol::message::{BatchItem, encode_batch_item, parse_offset_message_id};
 use rmq::protocol::request::send::SendRequest;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::harness::{Client, TestBroker, message, number, pull};
 
@@ -23,12 +28,7 @@ fn batch(items: &[(&str, &str)]) -> Vec<u8> {
     body
 }
 
-async fn send_batch(
-    client: &Client,
-    topic: &str,
-    queue_id: i32,
-    items: &[(&str, &str)],
-) -> rmq::protocol::frame::Frame {
+async fn send_batch(client: &Client, topic: &str, queue_id: i32, items: &[(&str, &str)]) -> Frame {
     let request = SendRequest {
         batch: true,
         queue_id,
@@ -397,8 +397,54 @@ async fn sync_flush_answers_when_the_message_is_on_disk() {
 async fn an_unknown_request_is_answered_and_the_connection_stays() {
     let broker = TestBroker::start().await;
     let client = broker.connect().await;
-    let reply = client.ask(rmq::protocol::frame::Frame::command(9999)).await;
+    let reply = client.ask(Frame::command(9999)).await;
     assert_eq!(reply.code, response::REQUEST_CODE_NOT_SUPPORTED);
     assert_eq!(reply.remark.as_deref(), Some(" request type 9999 not supported"));
     client.send("orders", "still here").await;
+}
+
+/// More is sent at once on one connection than the buffer before the disk holds: what finds it full waits, and the order
+/// of the connection is kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sync_flush_takes_a_burst_in_order() {
+    const MESSAGES: i32 = 24;
+    let broker = TestBroker::start_with(|setup| {
+        setup.store.flush = rmq::store::FlushMode::Sync;
+        setup.store.segment_bytes = Some(128 << 20);
+    })
+    .await;
+    broker.connect().await.send("orders", "first").await;
+    let stream = TcpStream::connect(broker.running.address)
+        .await
+        .expect("a connection");
+    let (mut answers, mut requests) = stream.into_split();
+    let writer = tokio::spawn(async move {
+        for opaque in 0..MESSAGES {
+            let body = vec![opaque as u8; 3 << 20];
+            let mut frame = message("orders").frame(request::SEND_MESSAGE_V2).with_body(body);
+            frame.opaque = opaque;
+            requests.write_all(&frame.encode()).await.expect("written");
+        }
+        requests
+    });
+    let mut offsets = BTreeMap::new();
+    let mut read = BytesMut::new();
+    while offsets.len() < MESSAGES as usize {
+        answers.read_buf(&mut read).await.expect("answers");
+        while let Some(len) = Frame::check(&read)
+            .expect("frames")
+            .filter(|len| *len <= read.len())
+        {
+            let answer = Frame::decode(read.split_to(len).freeze()).expect("a frame");
+            assert_eq!(answer.code, response::SUCCESS, "{:?}", answer.remark);
+            offsets.insert(answer.opaque, number(&answer, "queueOffset"));
+        }
+    }
+    drop(writer.await.expect("all written"));
+    assert!(
+        offsets
+            .iter()
+            .all(|(opaque, offset)| i64::from(*opaque) + 1 == *offset),
+        "{offsets:?}"
+    );
 }

@@ -9,25 +9,44 @@ use smallvec::SmallVec;
 /// Most fields a header may carry; more is a malformed frame.
 pub const FIELDS_MAX: usize = 256;
 
-/// Text that the fields of most answers take: room for it is made once.
-const TEXT_BYTES: usize = 160;
-
-/// Where a text lies: in the header bytes, or in the side buffer of unescaped JSON strings.
+/// Where a text lies: in the header bytes, or among the texts that the header does not hold as they are. Eight bytes,
+/// because a frame holds many and is moved often.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Span {
-    /// Range of the header bytes, checked to be UTF-8.
-    Header(u32, u32),
-    /// Range of the unescaped text.
-    Unescaped(u32, u32),
-    /// A name written by this side.
-    Static(&'static str),
+pub(super) struct Span {
+    /// The top bit tells the two apart: no header is half as long.
+    start: u32,
+    end: u32,
 }
+
+const OWN: u32 = 1 << 31;
+
+impl Span {
+    /// Range of the header bytes, checked to be UTF-8.
+    pub(super) fn header(start: usize, end: usize) -> Span {
+        Span {
+            start: start as u32,
+            end: end as u32,
+        }
+    }
+
+    /// Range of [`Fields::own`].
+    pub(super) fn own(start: usize, end: usize) -> Span {
+        Span {
+            start: start as u32 | OWN,
+            end: end as u32,
+        }
+    }
+}
+
+/// Room for the texts of a usual answer, so that they are put without a second allocation.
+const OWN_BYTES: usize = 224;
 
 /// Named texts of one header. Keys are looked up by a scan: headers have few fields and the scan touches one line of cache.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
     pub(super) header: Bytes,
-    pub(super) unescaped: String,
+    /// Texts that were unescaped, and texts that this side put.
+    pub(super) own: String,
     pub(super) entries: SmallVec<[(Span, Span); 16]>,
 }
 
@@ -70,39 +89,34 @@ impl Fields {
         self.entries.len()
     }
 
-    /// Adds a field whose name is known at compile time.
-    pub fn put(&mut self, name: &'static str, value: impl FieldText) {
-        if self.unescaped.capacity() == 0 {
-            self.unescaped.reserve(TEXT_BYTES);
+    /// Adds a field.
+    pub fn put(&mut self, name: &str, value: impl FieldText) {
+        if self.own.capacity() == 0 {
+            self.own.reserve(OWN_BYTES);
         }
-        let start = self.unescaped.len() as u32;
-        value.append_to(&mut self.unescaped);
-        let end = self.unescaped.len() as u32;
+        let start = self.own.len();
+        self.own.push_str(name);
+        let middle = self.own.len();
+        value.append_to(&mut self.own);
+        let end = self.own.len();
         self.entries
-            .push((Span::Static(name), Span::Unescaped(start, end)));
-    }
-
-    /// Adds a field whose name is known only at run time.
-    pub fn put_dynamic(&mut self, name: &str, value: &str) {
-        let start = self.unescaped.len() as u32;
-        self.unescaped.push_str(name);
-        let middle = self.unescaped.len() as u32;
-        self.unescaped.push_str(value);
-        let end = self.unescaped.len() as u32;
-        self.entries
-            .push((Span::Unescaped(start, middle), Span::Unescaped(middle, end)));
+            .push((Span::own(start, middle), Span::own(middle, end)));
     }
 
     fn text(&self, span: Span) -> &str {
+        if span.start & OWN != 0 {
+            return &self.own[(span.start & !OWN) as usize..span.end as usize];
+        }
         std::str::from_utf8(self.bytes(span))
             .expect("a header is checked to be UTF-8 before its fields are taken")
     }
 
     fn bytes(&self, span: Span) -> &[u8] {
-        match span {
-            Span::Header(start, end) => &self.header[start as usize..end as usize],
-            Span::Unescaped(start, end) => &self.unescaped.as_bytes()[start as usize..end as usize],
-            Span::Static(text) => text.as_bytes(),
+        let (start, end) = ((span.start & !OWN) as usize, span.end as usize);
+        if span.start & OWN != 0 {
+            &self.own.as_bytes()[start..end]
+        } else {
+            &self.header[start..end]
         }
     }
 }

@@ -362,7 +362,7 @@ impl Cursor<'_> {
         let start = self.take(len)?;
         std::str::from_utf8(&self.bytes[start..start + len])
             .map_err(|_| Malformed::Header("text is not UTF-8"))?;
-        Ok(Span::Header(start as u32, (start + len) as u32))
+        Ok(Span::header(start, start + len))
     }
 }
 

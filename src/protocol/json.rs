@@ -204,14 +204,14 @@ impl<'a> Reader<'a> {
                 b'{' | b'[' => {
                     let start = reader.at;
                     reader.skip(0)?;
-                    Span::Header(start as u32, reader.at as u32)
+                    Span::header(start, reader.at)
                 }
                 _ => {
                     let (start, end) = reader.scalar()?;
                     if &reader.bytes[start..end] == b"null" {
                         return Ok(());
                     }
-                    Span::Header(start as u32, end as u32)
+                    Span::header(start, end)
                 }
             };
             fields.entries.push((key, value));
@@ -221,11 +221,11 @@ impl<'a> Reader<'a> {
 
     fn field_span(&self, quoted: Quoted, fields: &mut Fields) -> Result<Span, Malformed> {
         if !quoted.escaped {
-            return Ok(Span::Header(quoted.start as u32, quoted.end as u32));
+            return Ok(Span::header(quoted.start, quoted.end));
         }
-        let start = fields.unescaped.len() as u32;
-        self.unescape(quoted, &mut fields.unescaped)?;
-        Ok(Span::Unescaped(start, fields.unescaped.len() as u32))
+        let start = fields.own.len();
+        self.unescape(quoted, &mut fields.own)?;
+        Ok(Span::own(start, fields.own.len()))
     }
 
     fn unescape(&self, quoted: Quoted, out: &mut String) -> Result<(), Malformed> {

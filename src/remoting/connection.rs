@@ -130,7 +130,8 @@ impl<S: Serve> Connection<S> {
                 self.peer.moved();
             }
             // A write may have made room for what the bounds held back.
-            if !read && !(wrote && self.has_backlog()) {
+            let room = wrote && self.has_backlog() && self.has_room();
+            if !(read || room) {
                 return Poll::Pending;
             }
         }
@@ -140,12 +141,7 @@ impl<S: Serve> Connection<S> {
         match self.outbox.poll_write(&mut self.stream, cx) {
             Poll::Ready(Err(error)) => Poll::Ready(End::Broken(error)),
             Poll::Ready(Ok(_)) if self.outbox.is_empty() => Poll::Ready(End::Closed),
-            // A round that wrote something may not have registered for room.
-            Poll::Ready(Ok(_)) => {
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(_)) | Poll::Pending => Poll::Pending,
         }
     }
 
@@ -158,7 +154,7 @@ impl<S: Serve> Connection<S> {
     }
 
     fn has_backlog(&self) -> bool {
-        self.signalled || !self.outbox.is_empty() || !self.input.is_empty()
+        self.signalled || !self.input.is_empty()
     }
 
     /// Answers handlers that ended and takes queued requests, as far as there is room.

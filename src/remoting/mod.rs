@@ -51,6 +51,10 @@ pub type Waiting = Pin<Box<dyn Future<Output = Option<Frame>> + Send>>;
 
 /// What becomes of a request. Opaque and encoding of the answer are set by the connection; a one-way request is never
 /// answered, whatever its handler returns.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a box would cost every ready answer an allocation"
+)]
 pub enum Answer {
     /// Nothing is owed.
     None,
@@ -106,7 +110,7 @@ pub async fn connect<S: Serve>(
     tokio::spawn(async move {
         let limits = Limits::default();
         let mut running = std::pin::pin!(connection.run());
-        let mut sweep = tokio::time::interval(limits.sweep);
+        let mut sweep = server::sweeps(&limits);
         loop {
             tokio::select! {
                 _ = &mut running => return,

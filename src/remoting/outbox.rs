@@ -53,7 +53,8 @@ impl Outbox {
         }
     }
 
-    /// Writes as much as the socket takes. Ready with true when some bytes were written, with false when there were none.
+    /// Writes until nothing is left or the socket takes no more, and then the task is woken when it does. Ready with true
+    /// when some bytes were written, with false when there were none.
     pub(super) fn poll_write(
         &mut self,
         stream: &mut TcpStream,

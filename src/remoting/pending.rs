@@ -2,7 +2,6 @@
 //!
 //! Each future has its own alarm, so that a wake-up costs one poll however many wait.
 
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,6 +21,10 @@ pub(super) struct Asked {
 }
 
 /// How a handler ended.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a box would cost every answer an allocation"
+)]
 pub(super) enum Outcome {
     Answer(Option<Frame>),
     Panicked,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::connection::{Connection, End};
 use super::{Limits, Peer, Serve};
@@ -31,12 +32,13 @@ pub async fn listen<S: Serve>(
     let mut connections = JoinSet::new();
     let mut peers: Vec<Weak<Peer>> = Vec::new();
     let strangers = Arc::new(Strangers::default());
-    let mut sweep = tokio::time::interval(limits.sweep);
+    let mut sweep = sweeps(&limits);
+    let mut failing = false;
     let mut stop = std::pin::pin!(stop.wait_for(|stop| *stop));
     loop {
         tokio::select! {
             _ = &mut stop => break,
-            stream = accept(&listener) => {
+            stream = accept(&listener, &mut failing) => {
                 if connections.len() >= limits.connections_max {
                     tracing::warn!(max = limits.connections_max, "too many connections, one more is closed");
                     continue;
@@ -61,6 +63,14 @@ pub async fn listen<S: Serve>(
     }
 }
 
+/// The ticks of [`Limits::sweep`]. After a pause of the whole process they do not come in a row, which would take every
+/// connection for idle.
+pub(super) fn sweeps(limits: &Limits) -> Interval {
+    let mut sweep = tokio::time::interval(limits.sweep);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    sweep
+}
+
 /// Sweeps one peer; false when its connection has ended.
 fn look_at(peer: &Weak<Peer>, limits: &Limits) -> bool {
     let Some(peer) = peer.upgrade() else { return false };
@@ -83,17 +93,20 @@ async fn run<S: Serve>(connection: Connection<S>, strangers: Arc<Strangers>) {
 }
 
 /// The next connection, however long it takes. Without file descriptors it waits for some instead of spinning or ending.
-async fn accept(listener: &TcpListener) -> TcpStream {
-    let mut failing = false;
+/// `failing` remembers that the log has it.
+async fn accept(listener: &TcpListener, failing: &mut bool) -> TcpStream {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok((stream, _)) => {
+                *failing = false;
+                return stream;
+            }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                if !failing {
+                if !*failing {
                     tracing::error!(%error, "connections cannot be accepted, trying on");
                 }
-                failing = true;
+                *failing = true;
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

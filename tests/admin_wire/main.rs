@@ -24,9 +24,7 @@ use serde::de::DeserializeOwned;
 pub fn asked(code: i32, fields: &[(&str, &str)]) -> Frame {
     let mut frame = Frame::command(code);
     let mut written = Fields::default();
-    fields
-        .iter()
-        .for_each(|(name, value)| written.put_dynamic(name, value));
+    fields.iter().for_each(|(name, value)| written.put(name, *value));
     frame.fields = written;
     frame
 }

@@ -294,7 +294,7 @@ mod tests {
         for (name, value) in text {
             frame
                 .fields
-                .put_dynamic(&name, if name == "batch" { "1" } else { &value });
+                .put(&name, if name == "batch" { "1" } else { &value });
         }
         assert!(SendRequest::read(&frame).unwrap().batch);
     }

@@ -1,5 +1,7 @@
 //! Asking several brokers the same: each has its own answer or error, one that is down hides nothing of the others.
 
+use std::collections::BTreeSet;
+
 use rmq::client::{Admin, BrokerAddress, ClientError};
 
 use crate::connect::exit_of;
@@ -48,50 +50,74 @@ pub fn tell(failed: &[(BrokerAddress, ClientError)]) {
     }
 }
 
-/// The masters that a command is about.
+/// The masters that a command is about, all of one cluster.
 ///
 /// # Errors
-/// When several clusters share the name server and none was named: the others must not be touched by accident.
+/// See [`of_one_cluster`].
 pub async fn masters_of_one_cluster(
     admin: &Admin,
     cluster: Option<&str>,
 ) -> Result<Vec<BrokerAddress>, Failure> {
     let masters = admin.masters(cluster).await?;
-    let mut clusters: Vec<&str> = masters.iter().map(|broker| broker.cluster.as_str()).collect();
-    clusters.sort_unstable();
-    clusters.dedup();
-    match clusters.as_slice() {
-        [] => Err(Failure::new(
+    if masters.is_empty() {
+        return Err(Failure::new(
             Exit::NotFound,
             format!("no broker is registered with {}", admin.name_servers().join(";")),
         )
-        .next_step("start one: rmq broker start")),
-        [_] => Ok(masters),
-        several => Err(
-            Failure::usage(format!("there are several clusters: {}", several.join(", ")))
-                .next_step(format!("name one: --cluster {}", several[0])),
-        ),
+        .next_step("start one: rmq broker start"));
     }
+    of_one_cluster(masters)
 }
 
-/// The brokers that hold a topic, of one cluster if it is named.
-pub async fn holders(
+/// The brokers that hold a topic, all of one cluster, for a command that changes it.
+///
+/// # Errors
+/// If there are none, or see [`of_one_cluster`].
+pub async fn holders_in_one_cluster(
     admin: &Admin,
     topic: &str,
     cluster: Option<&str>,
 ) -> Result<Vec<BrokerAddress>, Failure> {
-    let mut brokers = admin.brokers_of_topic(topic).await?;
+    let mut brokers = holders(admin, topic).await?;
     if let Some(cluster) = cluster {
         brokers.retain(|broker| broker.cluster == cluster);
+        if brokers.is_empty() {
+            return Err(Failure::new(
+                Exit::NotFound,
+                format!("topic {topic:?} not found in cluster {cluster}"),
+            )
+            .next_step(format!("where it is: rmq topic route {topic}")));
+        }
     }
+    of_one_cluster(brokers)
+}
+
+/// The brokers that hold a topic.
+pub async fn holders(admin: &Admin, topic: &str) -> Result<Vec<BrokerAddress>, Failure> {
+    let brokers = admin.brokers_of_topic(topic).await?;
     if brokers.is_empty() {
-        let place = cluster.map_or_else(String::new, |cluster| format!(" in cluster {cluster}"));
-        return Err(
-            Failure::new(Exit::NotFound, format!("topic {topic:?} not found{place}"))
-                .next_step(format!("where it is: rmq topic route {topic}")),
-        );
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!("topic {topic:?} has no broker"),
+        ));
     }
     Ok(brokers)
+}
+
+/// # Errors
+/// When the brokers are of several clusters: one that nobody named must not be touched by accident.
+fn of_one_cluster(brokers: Vec<BrokerAddress>) -> Result<Vec<BrokerAddress>, Failure> {
+    let clusters: BTreeSet<&str> = brokers.iter().map(|broker| broker.cluster.as_str()).collect();
+    match clusters.first() {
+        Some(first) if clusters.len() > 1 => {
+            let all: Vec<&str> = clusters.iter().copied().collect();
+            Err(
+                Failure::usage(format!("there are several clusters: {}", all.join(", ")))
+                    .next_step(format!("name one: --cluster {first}")),
+            )
+        }
+        _ => Ok(brokers),
+    }
 }
 
 /// `*` and `?` in a pattern stand for any letters and any one letter.

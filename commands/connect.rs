@@ -58,7 +58,7 @@ pub fn exit_of(error: &ClientError) -> Exit {
             ..
         } => Exit::Denied,
         ClientError::Refused {
-            code: response::TOPIC_NOT_EXIST,
+            code: response::TOPIC_NOT_EXIST | response::SUBSCRIPTION_GROUP_NOT_EXIST,
             ..
         } => Exit::NotFound,
         error if error.is_unreachable() => Exit::Unreachable,

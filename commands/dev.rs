@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rmq::client::{
-    Admin, ClientError, ClientOptions, OutgoingMessage, Producer, ProducerOptions, PullConsumer, SendResult,
+    ClientError, ClientOptions, OutgoingMessage, Producer, ProducerOptions, PullConsumer, SendResult,
 };
 
 use crate::Common;
@@ -33,9 +33,6 @@ pub struct Dev {
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
 }
-
-/// How often the name server is asked whether it knows the broker already.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// What became of the first message.
 struct RoundTrip {
@@ -192,10 +189,6 @@ async fn round_trip(server: &Server) -> Result<RoundTrip, Failure> {
 }
 
 async fn send_and_consume(client: ClientOptions) -> Result<RoundTrip, ClientError> {
-    let admin = Admin::new(client.clone());
-    while admin.masters(None).await?.is_empty() {
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
     let producer = Producer::start(ProducerOptions::new(client.clone(), "rmq-dev"));
     let reader = PullConsumer::new(client, None);
     let begin = Instant::now();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rmq::broker::config::{self, Config};
 use rmq::broker::{Broker, Listeners, RunningBroker, Start};
+use rmq::client::{Admin, BrokerAddress, ClientOptions};
 use rmq::namesrv::{self, Namesrv, RunningNamesrv};
 use rmq::protocol::settings::{Defaults, Folders, Settings};
 use rmq::store::{Clock, RealDisk, SystemClock};
@@ -20,6 +21,10 @@ use crate::ports;
 
 /// How often it is looked whether the store still takes messages.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long the broker waits to be registered before it says that it is ready, and how often it asks.
+const REGISTERED_WAIT: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// What to do about a port that somebody else has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +89,7 @@ impl Server {
         let broker = Broker::start(start, listeners)
             .await
             .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        registered(settings.get("namesrvAddr"), &advertised.address).await;
         let ready = Ready {
             pid: std::process::id(),
             name: settings.get("brokerName").to_owned(),
@@ -180,6 +186,28 @@ impl Sockets {
             fast,
             namesrv,
         })
+    }
+}
+
+/// Waits until a name server hands this broker out, so that whoever reads "ready" finds it. Not for ever: a name server that
+/// is away will hear of the broker when it is back.
+async fn registered(name_servers: &str, advertised: &str) {
+    if name_servers.is_empty() {
+        return;
+    }
+    let admin = Admin::new(ClientOptions::new(name_servers));
+    let known = async {
+        let is_this = |broker: &BrokerAddress| broker.address == advertised;
+        while !admin
+            .brokers(None)
+            .await
+            .is_ok_and(|brokers| brokers.iter().any(is_this))
+        {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    if tokio::time::timeout(REGISTERED_WAIT, known).await.is_err() {
+        output::note(format!("not registered with {name_servers} yet, trying on"));
     }
 }
 

@@ -8,7 +8,7 @@ use rmq::protocol::request::topic::TopicOffset;
 use serde::Serialize;
 
 use crate::Common;
-use crate::brokers::{Answers, ask_each, holders, tell};
+use crate::brokers::{Answers, ask_each, holders_in_one_cluster, tell};
 use crate::connect::exit_of;
 use crate::output::{Exit, Failure, Guard, Next, Row, or_dash};
 use crate::positions::{self, Position};
@@ -73,7 +73,7 @@ impl Row for ResetRow {
 impl Reset {
     pub async fn run(self, common: &Common) -> Result<Exit, Failure> {
         let admin = Admin::new(common.client());
-        let brokers = holders(&admin, &self.topic, self.cluster.as_deref()).await?;
+        let brokers = holders_in_one_cluster(&admin, &self.topic, self.cluster.as_deref()).await?;
         let planned = ask_each(brokers, async |broker| self.plan(&admin, broker).await).await;
         if planned.good.iter().all(|(_, rows)| rows.is_empty()) {
             return match &self.queue {

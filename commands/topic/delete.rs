@@ -4,7 +4,7 @@ use rmq::client::Admin;
 use serde::Serialize;
 
 use crate::Common;
-use crate::brokers::{ask_each, holders};
+use crate::brokers::{ask_each, holders_in_one_cluster};
 use crate::output::{Exit, Failure, Guard, Next, Row, or_dash};
 
 /// Delete a topic with its messages and the offsets of its groups.
@@ -48,7 +48,7 @@ impl Row for DeleteRow {
 impl Delete {
     pub async fn run(self, common: &Common) -> Result<Exit, Failure> {
         let admin = Admin::new(common.client());
-        let brokers = holders(&admin, &self.topic, self.cluster.as_deref()).await?;
+        let brokers = holders_in_one_cluster(&admin, &self.topic, self.cluster.as_deref()).await?;
         let mut rows = Vec::new();
         for broker in &brokers {
             let stats = admin.topic_stats(&broker.address, &self.topic).await.ok();

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{MESSAGE_TYPE, MessageType, Perm};
 use crate::Common;
-use crate::brokers::{ask_each, holders};
+use crate::brokers::{ask_each, holders_in_one_cluster};
 use crate::output::{Exit, Failure, Row};
 
 /// Change settings of a topic. What is not named stays as it is, at each broker by itself.
@@ -74,7 +74,7 @@ fn short(config: &TopicConfig) -> String {
 impl Set {
     pub async fn run(self, common: &Common) -> Result<Exit, Failure> {
         let admin = Admin::new(common.client());
-        let brokers = holders(&admin, &self.topic, self.cluster.as_deref()).await?;
+        let brokers = holders_in_one_cluster(&admin, &self.topic, self.cluster.as_deref()).await?;
         let answers = ask_each(brokers, async |broker| {
             let before = admin.topic_config(&broker.address, &self.topic).await?;
             let after = self.settings.lay_over(&before);

@@ -60,7 +60,7 @@ impl Row for QueueRow {
 impl Show {
     pub async fn run(self, common: &Common) -> Result<Exit, Failure> {
         let admin = Admin::new(common.client());
-        let brokers = holders(&admin, &self.topic, None).await?;
+        let brokers = holders(&admin, &self.topic).await?;
         let answers = ask_each(brokers, async |broker| {
             let config = admin.topic_config(&broker.address, &self.topic).await?;
             let stats = admin.topic_stats(&broker.address, &self.topic).await?;

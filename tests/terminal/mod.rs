@@ -101,6 +101,11 @@ impl Server {
     /// Starts `rmq broker start` on free ports with its store in `store`, and waits until it is ready.
     pub fn broker(store: &Path, arguments: &[&str]) -> Server {
         let store = store.to_str().expect("temporary folders have plain names");
+        let name: &[&str] = if arguments.contains(&"--name") {
+            &[]
+        } else {
+            &["--name", "broker-a"]
+        };
         let listen = [
             "broker",
             "start",
@@ -109,10 +114,8 @@ impl Server {
             store,
             "--listen",
             "127.0.0.1:0",
-            "--name",
-            "broker-a",
         ];
-        Server::start(&[&listen, arguments].concat())
+        Server::start(&[&listen, name, arguments].concat())
     }
 
     /// Starts a server and waits until it prints its ready object.
@@ -168,6 +171,11 @@ impl Server {
     /// Runs a client command against this server with these bytes on stdin.
     pub fn rmq_reading(&self, arguments: &[&str], stdin: &[u8]) -> Ran {
         rmq_reading(&[&["-n", self.namesrv()], arguments].concat(), stdin)
+    }
+
+    /// Sends a signal to the server.
+    pub fn signal(&self, number: rustix::process::Signal) {
+        signal(&self.child, number);
     }
 
     /// `kill -9`.

@@ -47,7 +47,7 @@ use offsets::Offsets;
 use options::BrokerOptions;
 use persist::{ConfigError, ConfigFolder};
 use queue_locks::QueueLocks;
-use register::Registrations;
+use register::{Registered, Registrations};
 use rounds::Rounds;
 use stats::Stats;
 use topics::Topics;
@@ -84,7 +84,7 @@ pub struct Broker {
 
     // Work for the loops.
     /// Saving topics and groups.
-    saves: Rounds,
+    saves: Arc<Rounds>,
     registrations: Arc<Registrations>,
 }
 
@@ -133,7 +133,11 @@ impl Broker {
         }
         until_ended.spawn(register::run(
             Arc::clone(&broker.registrations),
-            Arc::clone(&broker.topics),
+            Registered {
+                topics: Arc::clone(&broker.topics),
+                saves: Arc::clone(&broker.saves),
+                clock: Arc::clone(&broker.clock),
+            },
             broker.options.subscribe(),
             stop.subscribe(),
         ));
@@ -187,7 +191,7 @@ impl Broker {
             clients: Clients::default(),
             locks: QueueLocks::default(),
             delays: Arc::new(delays),
-            saves: Rounds::default(),
+            saves: Arc::default(),
             registrations: Arc::default(),
         };
         broker.match_offsets_to_store()?;

@@ -19,11 +19,13 @@ use crate::broker::topics::Topics;
 use crate::protocol::code::{request, response};
 use crate::protocol::fastjson;
 use crate::protocol::frame::Frame;
+use crate::protocol::request::body::KvTable;
 use crate::protocol::request::namesrv::{
     BrokerRequest, RegisterBrokerBody, RegisterBrokerRequest, body_crc32,
 };
 use crate::protocol::request::topic::{TopicTable, perm};
 use crate::remoting::{self, Answer, Peer, RequestError, Serve};
+use crate::store::Clock;
 
 /// How long somebody who changed a topic waits for the name servers to know.
 const WAIT: Duration = Duration::from_secs(1);
@@ -71,10 +73,19 @@ impl Registrations {
     }
 }
 
+/// What is registered, and where a name server's answer is taken to.
+#[derive(Clone)]
+pub struct Registered {
+    pub topics: Arc<Topics>,
+    /// Asked to save the topics that a name server says are ordered.
+    pub saves: Arc<Rounds>,
+    pub clock: Arc<dyn Clock>,
+}
+
 /// Keeps a loop for every name server of the options until `stop`; returns when all have said goodbye.
 pub async fn run(
     registrations: Arc<Registrations>,
-    topics: Arc<Topics>,
+    registered: Registered,
     mut options: watch::Receiver<Arc<BrokerOptions>>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -97,7 +108,7 @@ pub async fn run(
                 .insert(server.clone(), Arc::clone(&rounds));
             let (stop, stopped) = watch::channel(false);
             stops.insert(server.clone(), stop);
-            let registration = Registration::new(server, Arc::clone(&topics), options.clone());
+            let registration = Registration::new(server, registered.clone(), options.clone());
             loops.spawn(registration.run(rounds, stopped));
         }
         tokio::select! {
@@ -114,7 +125,7 @@ pub async fn run(
 struct Registration {
     /// `host:port`
     server: String,
-    topics: Arc<Topics>,
+    registered: Registered,
     options: watch::Receiver<Arc<BrokerOptions>>,
     peer: Option<Arc<Peer>>,
     /// Whether the last try failed: the log says so once.
@@ -135,12 +146,12 @@ enum RegisterError {
 impl Registration {
     fn new(
         server: String,
-        topics: Arc<Topics>,
+        registered: Registered,
         options: watch::Receiver<Arc<BrokerOptions>>,
     ) -> Registration {
         Registration {
             server,
-            topics,
+            registered,
             options,
             peer: None,
             failing: false,
@@ -187,7 +198,7 @@ impl Registration {
         let options = Arc::clone(&self.options.borrow());
         let body = fastjson::write(&RegisterBrokerBody {
             filter_server_list: Vec::new(),
-            topic_config_serialize_wrapper: topic_table(&self.topics, options.permission),
+            topic_config_serialize_wrapper: topic_table(&self.registered.topics, options.permission),
         });
         let header = RegisterBrokerRequest {
             broker_name: options.name.clone(),
@@ -202,7 +213,9 @@ impl Registration {
             zone_name: None,
         };
         let frame = Frame::request(request::REGISTER_BROKER, &header).with_body(body);
-        self.ask(frame, options.register_timeout).await
+        let answer = self.ask(frame, options.register_timeout).await?;
+        self.registered.mark_ordered(&answer);
+        Ok(())
     }
 
     async fn unregister(&mut self) -> Result<(), RegisterError> {
@@ -216,14 +229,11 @@ impl Registration {
         if self.peer.is_none() {
             return Ok(()); // It never heard of this broker.
         }
-        self.ask(
-            Frame::request(request::UNREGISTER_BROKER, &header),
-            UNREGISTER_TIMEOUT,
-        )
-        .await
+        let frame = Frame::request(request::UNREGISTER_BROKER, &header);
+        self.ask(frame, UNREGISTER_TIMEOUT).await.map(drop)
     }
 
-    async fn ask(&mut self, frame: Frame, timeout: Duration) -> Result<(), RegisterError> {
+    async fn ask(&mut self, frame: Frame, timeout: Duration) -> Result<Frame, RegisterError> {
         let peer = self.connected().await?;
         let answered = peer.request(frame, timeout).await;
         if answered.is_err() {
@@ -232,7 +242,7 @@ impl Registration {
         }
         let answer = answered?;
         if answer.code == response::SUCCESS {
-            return Ok(());
+            return Ok(answer);
         }
         Err(RegisterError::Refused {
             code: answer.code,
@@ -248,6 +258,19 @@ impl Registration {
         let peer = remoting::connect(address, Arc::new(NameServer), CONNECT_TIMEOUT).await?;
         self.peer = Some(Arc::clone(&peer));
         Ok(peer)
+    }
+}
+
+impl Registered {
+    /// The answer to a registration carries the settings of ordered topics, by topic.
+    fn mark_ordered(&self, answer: &Frame) {
+        let Ok(settings) = fastjson::read::<KvTable>(&answer.body.contiguous()) else {
+            return;
+        };
+        let names = settings.table.keys().map(String::as_str);
+        if self.topics.mark_ordered(names, self.clock.now_ms()) {
+            self.saves.wake();
+        }
     }
 }
 

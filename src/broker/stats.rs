@@ -108,7 +108,8 @@ impl Flow {
         keep(&mut samples.hour, &HOUR, now);
         keep(&mut samples.day, &DAY, now);
         let oldest = samples.day.front().filter(|_| samples.day.len() == DAY.kept);
-        self.idle.store(oldest.is_some_and(|oldest| oldest.times == now.times), Relaxed);
+        self.idle
+            .store(oldest.is_some_and(|oldest| oldest.times == now.times), Relaxed);
     }
 
     fn rates(&self, measure: Measure) -> StatsBody {
@@ -753,7 +754,10 @@ mod tests {
             stats.put("orders", 3, 3, Duration::ZERO);
             stats.step(START - 7_200_000 + second * 1000);
         }
-        let minute = stats.view("TOPIC_PUT_NUMS", "orders", "c").expect("counted").stats_minute;
+        let minute = stats
+            .view("TOPIC_PUT_NUMS", "orders", "c")
+            .expect("counted")
+            .stats_minute;
         assert_eq!((minute.sum, minute.tps), (60, 3.0));
     }
 

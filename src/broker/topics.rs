@@ -313,6 +313,24 @@ impl Topics {
         }
     }
 
+    /// Marks topics as ordered that a name server's settings name. Nothing is unmarked: the settings may lack a topic that
+    /// was made ordered here. Returns whether any changed.
+    pub fn mark_ordered<'a>(&self, names: impl Iterator<Item = &'a str>, now_ms: i64) -> bool {
+        let mut table = self.write();
+        let mut changed = false;
+        for name in names {
+            if let Some(topic) = table.topics.get(name).filter(|topic| !topic.order) {
+                let topic = TopicConfig {
+                    order: true,
+                    ..TopicConfig::clone(topic)
+                };
+                table.put(topic, now_ms);
+                changed = true;
+            }
+        }
+        changed
+    }
+
     /// Creates the topic or replaces it.
     pub fn update(&self, topic: TopicConfig, now_ms: i64) -> Arc<TopicConfig> {
         self.write().put(topic, now_ms)

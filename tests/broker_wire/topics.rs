@@ -17,7 +17,8 @@ struct NameServer(mpsc::UnboundedSender<Frame>);
 impl Serve for NameServer {
     fn serve(self: &Arc<Self>, frame: Frame, _peer: &Arc<Peer>) -> Answer {
         drop(self.0.send(frame));
-        Answer::Now(Frame::answer(response::SUCCESS))
+        let settings = r#"{"table":{"lined-up":"broker-a:4","elsewhere":"broker-b:4"}}"#;
+        Answer::Now(Frame::answer(response::SUCCESS).with_body(settings.to_string()))
     }
     fn closed(&self, _peer: &Arc<Peer>) {}
 }
@@ -173,4 +174,21 @@ async fn a_topic_is_saved_before_its_first_message_is_acknowledged() {
     let text =
         std::fs::read_to_string(broker.folder.path().join("store/config/topics.json")).expect("a file");
     assert!(text.contains("\"orders\""));
+}
+
+/// The answer to a registration names ordered topics; the broker keeps that with the topic and tells it on.
+#[tokio::test]
+async fn topics_that_a_name_server_calls_ordered_are() {
+    let broker = TestBroker::start().await;
+    let mut server = name_server().await;
+    broker.connect().await.send("lined-up", "x").await;
+    use_name_servers(&broker, &[&server]);
+    server.registered().await;
+    broker.connect().await.send("another", "x").await;
+    let topics = server
+        .registered()
+        .await
+        .topic_config_serialize_wrapper
+        .topic_config_table;
+    assert!(topics["lined-up"].order && !topics["another"].order);
 }

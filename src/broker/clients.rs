@@ -273,13 +273,6 @@ impl Clients {
         self.lock().consumers.get(group).cloned()
     }
 
-    /// The names of all consumer groups with members, sorted.
-    pub fn consumer_groups(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.lock().consumers.keys().cloned().collect();
-        names.sort_unstable();
-        names
-    }
-
     /// The consumer groups with a member that subscribes to the topic, sorted.
     pub fn groups_subscribing(&self, topic: &str) -> Vec<String> {
         let table = self.lock();

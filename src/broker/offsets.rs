@@ -173,13 +173,6 @@ impl Offsets {
         self.lock().existing_mut(group, topic, queue_id)?.reset.take()
     }
 
-    /// Whether a reset waits for the group in this queue.
-    pub fn has_reset(&self, group: &str, topic: &str, queue_id: i32) -> bool {
-        self.lock()
-            .queue(group, topic, queue_id)
-            .is_some_and(|queue| queue.reset.is_some())
-    }
-
     /// The group's committed offsets of a topic, by queue id.
     pub fn of_topic(&self, group: &str, topic: &str) -> BTreeMap<i32, i64> {
         let table = self.lock();

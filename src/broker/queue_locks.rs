@@ -103,13 +103,6 @@ impl QueueLocks {
         leases.any(|lease| lease.client_id == client_id && !lease.is_over(now_ms))
     }
 
-    /// The client that holds the queue.
-    pub fn holder(&self, group: &str, queue: &MessageQueue, now_ms: i64) -> Option<String> {
-        let groups = self.groups();
-        let lease = groups.get(group)?.get(queue)?;
-        (!lease.is_over(now_ms)).then(|| lease.client_id.clone())
-    }
-
     /// Drops leases that are over.
     pub fn expire(&self, now_ms: i64) {
         let mut groups = self.groups();

@@ -1,8 +1,6 @@
 //! Work that one loop does on behalf of many that wait: a round serves everybody who asked before it began. Used for
 //! saving tables to their files and for registering with the name servers.
 
-use std::time::Duration;
-
 use tokio::sync::watch;
 
 /// A round that has ended.
@@ -62,13 +60,6 @@ impl Rounds {
         round.is_ok_and(|round| round.done)
     }
 
-    /// Like [`Rounds::wait`], for at most `timeout`; false when that is over.
-    pub async fn wait_at_most(&self, ticket: Ticket, timeout: Duration) -> bool {
-        tokio::time::timeout(timeout, self.wait(ticket))
-            .await
-            .unwrap_or(false)
-    }
-
     /// For the loop: waits for the first ticket behind the last round, and returns the number to end the round with.
     pub async fn next(&self) -> u64 {
         let mut asked = self.asked.subscribe();
@@ -102,7 +93,8 @@ mod tests {
         let third = rounds.ask();
         rounds.end(number, true);
         assert!(rounds.wait(first).await && rounds.wait(second).await);
-        assert!(!rounds.wait_at_most(third, Duration::ZERO).await);
+        let later = tokio::time::timeout(std::time::Duration::ZERO, rounds.wait(third)).await;
+        assert!(later.is_err(), "it asked after the round began");
         let number = rounds.next().await;
         rounds.end(number, false);
         assert!(!rounds.wait(third).await, "the round failed");

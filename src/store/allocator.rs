@@ -3,7 +3,8 @@
 //! never as a failed store.
 
 use std::io;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ use super::segment::{self, Segment};
 
 /// Pages are brought into memory in steps of this size, so that a sender in need waits for one step only.
 const POPULATE_BYTES: u64 = 1 << 20;
+/// Most bytes of log allocated in one step.
+const ALLOCATE_BYTES: u64 = 8 << 20;
 /// Longest wait of a sender for room that the disk has.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
@@ -33,8 +36,8 @@ pub(super) struct Allocator {
     ahead: AtomicU64,
     /// Whether the log's room has been asked for and not grown yet.
     log_growing: AtomicBool,
-    /// One step at a time.
-    stepping: Mutex<()>,
+    /// One step at a time. Its value: the log offset up to which the disk has given room.
+    stepping: Mutex<u64>,
 }
 
 #[derive(Default)]
@@ -46,9 +49,14 @@ struct Wants {
 #[derive(Default)]
 struct Rounds {
     ended: u64,
+    /// Times that room was made, within rounds too.
+    grown: u64,
     /// What the last round lacked.
     failure: Option<NoRoom>,
 }
+
+/// Where room is lacking, and what the system says.
+type Lacking = (PathBuf, io::Error);
 
 impl Allocator {
     pub fn new(first_step_bytes: u64) -> Allocator {
@@ -65,11 +73,7 @@ impl Allocator {
 
     /// Asks for more room for a queue, without waiting.
     pub fn grow_queue(&self, queue: &Arc<Queue>, until: u64) {
-        self.wants
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .queues
-            .push((queue.clone(), until));
+        self.wants().queues.push((queue.clone(), until));
         self.bell.ring();
     }
 
@@ -81,7 +85,7 @@ impl Allocator {
     }
 
     /// Nothing is allocated while the guard is held.
-    pub fn pause(&self) -> MutexGuard<'_, ()> {
+    pub fn pause(&self) -> MutexGuard<'_, u64> {
         self.stepping.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -94,26 +98,49 @@ impl Allocator {
             .clone()
     }
 
+    fn wants(&self) -> MutexGuard<'_, Wants> {
+        self.wants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody gets what was asked for.
+    fn forget_wants(&self) {
+        let forgotten = std::mem::take(&mut *self.wants());
+        forgotten
+            .queues
+            .iter()
+            .for_each(|(queue, _)| queue.growing.store(false, Ordering::Relaxed));
+    }
+
     fn want(&self, missing: Missing) {
-        let mut wants = self.wants.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wants = self.wants();
         match missing {
             Missing::Log { until } => wants.log_until = wants.log_until.max(until),
             Missing::Queue { queue, until } => wants.queues.push((queue, until)),
         }
     }
 
-    fn round(&self) -> u64 {
-        self.rounds.lock().unwrap_or_else(PoisonError::into_inner).ended
+    /// Room was made: who waits may find enough.
+    fn note_growth(&self) {
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner).grown += 1;
+        self.round_ended.notify_all();
     }
 
-    /// Waits for the end of a round that began after `round` was read.
-    fn round_after(&self, round: u64, patience: Duration) -> Option<NoRoom> {
+    /// How far the allocator is.
+    fn progress(&self) -> (u64, u64) {
+        let rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+        (rounds.ended, rounds.grown)
+    }
+
+    /// Waits for progress. A round that ended since says what it lacked.
+    fn progress_since(&self, (ended, grown): (u64, u64), patience: Duration) -> Option<NoRoom> {
         let rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
         let (rounds, _) = self
             .round_ended
-            .wait_timeout_while(rounds, patience, |rounds| rounds.ended <= round)
+            .wait_timeout_while(rounds, patience, |rounds| {
+                rounds.ended == ended && rounds.grown == grown
+            })
             .unwrap_or_else(PoisonError::into_inner);
-        rounds.failure.clone()
+        rounds.failure.clone().filter(|_| rounds.ended > ended)
     }
 }
 
@@ -121,7 +148,7 @@ impl Store {
     /// Gets what an append was missing. Blocks the caller for the length of an allocation: rare, because room is made
     /// ahead.
     pub(super) fn obtain(&self, missing: Missing, since: Instant) -> Result<(), AppendError> {
-        let round = self.allocator.round();
+        let progress = self.allocator.progress();
         self.allocator.want(missing);
         let failure = match self.options.background {
             Background::Stepped => {
@@ -130,7 +157,7 @@ impl Store {
             }
             Background::Threads => {
                 self.allocator.bell.ring();
-                self.allocator.round_after(round, WAIT_MAX)
+                self.allocator.progress_since(progress, WAIT_MAX)
             }
         };
         match failure {
@@ -146,30 +173,21 @@ impl Store {
     /// One round of the allocator: makes the room that was asked for, and the log's room ahead. What the disk refuses is
     /// tried again in the next round.
     pub fn allocate_step(&self) {
-        let _one_at_a_time = self
-            .allocator
-            .stepping
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let wants = std::mem::take(
-            &mut *self
-                .allocator
-                .wants
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        let mut failure = self.refused_by_ratio();
-        if failure.is_none() {
-            for (queue, until) in wants.queues {
-                if let Err(error) = self.allocate_queue(&queue, until) {
-                    failure = Some(self.lack_of_room(&queue.segments.folder, &error));
-                }
-                queue.growing.store(false, Ordering::Relaxed);
+        let mut allocated = self.allocator.pause();
+        let failure = match self.refused_by_ratio() {
+            Some(refused) => {
+                self.allocator.forget_wants();
+                Some(refused)
             }
-            if let Err(error) = self.allocate_log(wants.log_until) {
-                failure = Some(self.lack_of_room(&self.log.segments.folder, &error));
+            None => {
+                let log_until = std::mem::take(&mut self.allocator.wants().log_until);
+                let made = self
+                    .allocate_queues()
+                    .and_then(|()| self.allocate_log(log_until, &mut allocated));
+                made.err().map(|(path, error)| self.lack_of_room(&path, &error))
             }
-        }
+        };
+        drop(allocated);
         let mut rounds = self
             .allocator
             .rounds
@@ -213,7 +231,8 @@ impl Store {
     }
 
     /// Keeps the log allocated ahead of its end, at least up to `until`.
-    fn allocate_log(&self, until: u64) -> io::Result<()> {
+    fn allocate_log(&self, until: u64, allocated: &mut u64) -> Result<(), Lacking> {
+        let lacking = |error| (self.log.segments.folder.clone(), error);
         let ahead = self.allocator.ahead.load(Ordering::Relaxed);
         let busy = self.allocator.log_growing.swap(false, Ordering::Relaxed) || until > 0;
         loop {
@@ -226,31 +245,52 @@ impl Store {
                 break;
             }
             if room == last.until() {
-                let segment = self.create_log_segment(room)?;
+                let segment = self.create_log_segment(room).map_err(lacking)?;
                 self.log.segments.push(segment.clone());
                 self.log.head().add_segment(segment);
                 continue;
             }
             let until = (room + POPULATE_BYTES).min(last.until());
-            self.allocate_log_range(&last, room, until)?;
+            self.make_log_room(&last, room..until, allocated)
+                .map_err(lacking)?;
             self.log.head().grow(until);
+            self.allocator.note_growth();
+            // A queue's first sender does not wait for the whole of the log's room.
+            self.allocate_queues()?;
         }
         if busy {
-            self.allocator.ahead.store(
-                (ahead * 2).min(self.options.log_ahead_bytes).max(ahead),
-                Ordering::Relaxed,
-            );
+            let more = (ahead * 2).min(self.options.log_ahead_bytes).max(ahead);
+            self.allocator.ahead.store(more, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    fn allocate_log_range(&self, segment: &Segment, from: u64, until: u64) -> io::Result<()> {
-        let (from, until) = (segment.position(from), segment.position(until));
-        if self.options.is_sync() {
-            return segment.file.allocate(from, until, Allocation::Zeroed);
+    /// Allocates a range of the log, and as much behind it as goes in one step, and brings the range into memory.
+    fn make_log_room(&self, segment: &Segment, range: Range<u64>, allocated: &mut u64) -> io::Result<()> {
+        let allocation = if self.options.is_sync() {
+            Allocation::Zeroed
+        } else {
+            Allocation::Reserved
+        };
+        if range.end > *allocated {
+            let from = range.start.max(*allocated);
+            let allocate = |until: u64| {
+                let until = until.min(segment.until());
+                let (from, until_position) = (segment.position(from), segment.position(until));
+                segment
+                    .file
+                    .allocate(from, until_position, allocation)
+                    .map(|()| until)
+            };
+            // On a disk that is nearly full a small step may still do.
+            let step_bytes = self.options.log_step_bytes.clamp(POPULATE_BYTES, ALLOCATE_BYTES);
+            *allocated = allocate(from + step_bytes).or_else(|_| allocate(range.end))?;
         }
-        segment.file.allocate(from, until, Allocation::Reserved)?;
-        segment.file.populate(from, until);
+        if allocation == Allocation::Reserved {
+            segment
+                .file
+                .populate(segment.position(range.start), segment.position(range.end));
+        }
         Ok(())
     }
 
@@ -271,6 +311,23 @@ impl Store {
         file.sync()?;
         self.disk.sync_folder(&segments.folder)?;
         Ok(Arc::new(Segment::fresh(&segments.folder, base, file)))
+    }
+
+    /// Makes the room that queues lack. All are tried; the first failure is told.
+    fn allocate_queues(&self) -> Result<(), Lacking> {
+        let queues = std::mem::take(&mut self.allocator.wants().queues);
+        if queues.is_empty() {
+            return Ok(());
+        }
+        let mut result = Ok(());
+        for (queue, until) in queues {
+            if let Err(error) = self.allocate_queue(&queue, until) {
+                result = result.and(Err((queue.segments.folder.clone(), error)));
+            }
+            queue.growing.store(false, Ordering::Relaxed);
+        }
+        self.allocator.note_growth();
+        result
     }
 
     /// Makes room for a queue's entries up to byte `until`, and a step more.

@@ -24,6 +24,9 @@ pub(super) const BLANK_BYTES: u64 = 8;
 /// Most bytes that wait for the flusher under SYNC_FLUSH.
 pub(super) const STAGED_BYTES_MAX: usize = 32 << 20;
 
+/// Begins of records remembered: eight times what a start checks.
+const BEGINS_MAX: usize = 64;
+
 /// The log's files and its head.
 pub(super) struct CommitLog {
     // Constant after open.
@@ -31,6 +34,8 @@ pub(super) struct CommitLog {
     staged: bool,
     /// Room left in a queue at which more is asked for.
     grow_at_bytes: u64,
+    /// Least distance of the begins remembered.
+    begins_apart_bytes: u64,
     entry_of: EntryOf,
 
     // Own synchronization.
@@ -59,6 +64,8 @@ pub(super) struct Head {
     pub room: u64,
     /// Store time of the last record; the next one's is never smaller.
     pub last_store_time: i64,
+    /// Places where records begin, ascending, some distance apart: where the check at the next start can begin.
+    begins: VecDeque<u64>,
     /// The queues' ends, by [`Queue::slot`].
     tails: Vec<Tail>,
     staging: Staging,
@@ -136,12 +143,14 @@ impl CommitLog {
             end,
             room: end,
             last_store_time,
+            begins: VecDeque::new(),
             tails: Vec::new(),
             staging: Staging::default(),
         };
         CommitLog {
             staged: options.is_sync(),
             grow_at_bytes: options.grow_at_bytes(),
+            begins_apart_bytes: (options.recheck_bytes / 8).max(1),
             entry_of,
             segments,
             appended: Watermark::at(end),
@@ -173,6 +182,7 @@ impl CommitLog {
         if start != head.end {
             self.roll(&mut head);
         }
+        head.note_begin(start, self.begins_apart_bytes);
         let store_time = now_ms.max(head.last_store_time);
         head.last_store_time = store_time;
         for record in records.iter_mut() {
@@ -358,6 +368,22 @@ impl Head {
             record.grow |= room - until < grow_at_bytes && !queue.growing.swap(true, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    fn note_begin(&mut self, begin: u64, apart_bytes: u64) {
+        if self.begins.back().is_some_and(|last| begin < last + apart_bytes) {
+            return;
+        }
+        if self.begins.len() == BEGINS_MAX {
+            self.begins.pop_front();
+        }
+        self.begins.push_back(begin);
+    }
+
+    /// A place at or before an offset where a record begins: the nearest one remembered.
+    pub fn begin_before(&self, offset: u64) -> Option<u64> {
+        let behind = self.begins.partition_point(|begin| *begin <= offset);
+        self.begins.get(behind.checked_sub(1)?).copied()
     }
 
     /// Makes records visible at once.

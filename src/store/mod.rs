@@ -217,15 +217,13 @@ impl Store {
     /// Runs the append section until it has what it needs, then does what must happen outside of it.
     fn place(&self, records: &mut [Record], bytes: &mut [u8], now_ms: i64) -> Result<(), AppendError> {
         let since = Instant::now();
+        let mut lacking = None;
         let placed = loop {
-            match self.log.place(records, bytes, now_ms) {
-                Ok(room) => break Ok(room),
-                Err(Refused::Error(error)) => break Err(error),
-                Err(Refused::Missing(missing)) => {
-                    if let Err(error) = self.obtain(missing, since) {
-                        break Err(error);
-                    }
-                }
+            match (self.log.place(records, bytes, now_ms), lacking) {
+                (Ok(room), _) => break Ok(room),
+                (Err(Refused::Error(error)), _) | (Err(Refused::Missing(_)), Some(error)) => break Err(error),
+                // Once more even if somebody lacks room: it need not be us.
+                (Err(Refused::Missing(missing)), None) => lacking = self.obtain(missing, since).err(),
             }
         };
         for record in records {

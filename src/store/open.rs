@@ -36,8 +36,6 @@ const CLEAN_ROUNDS: u32 = 10;
 const DISPATCH_BYTES_MAX: u64 = 64 << 20;
 /// Checkpoints between two syncs of the queues.
 const QUEUE_SYNC_ROUNDS: u32 = 5;
-/// Record begins remembered for the check at the next start.
-const BEGINS_MAX: usize = 64;
 
 /// The store's loops, and what they share.
 pub(super) struct Threads {
@@ -56,8 +54,6 @@ struct Keeping {
     checkpoint: Checkpoint,
     marks: Marks,
     times: ApacheTimes,
-    /// Begins of records, ascending.
-    begins: Vec<u64>,
     rounds: u32,
     /// Held until the store is dropped.
     lock: Option<Box<dyn Send + Sync>>,
@@ -112,7 +108,6 @@ impl Store {
             checkpoint,
             marks: recovered.marks,
             times: recovered.times,
-            begins: vec![recovered.marks.recheck_from],
             rounds: 0,
             lock: Some(lock),
         };
@@ -269,7 +264,11 @@ impl Store {
         }
         keeping.marks.flushed = flushed;
         keeping.times.log = flushed_time;
-        keeping.note_begin(flushed, self.options.recheck_bytes, self.log.min());
+        let recheck_below = flushed.saturating_sub(self.options.recheck_bytes);
+        if let Some(begin) = self.log.head().begin_before(recheck_below) {
+            keeping.marks.recheck_from = begin;
+        }
+        keeping.marks.recheck_from = keeping.marks.recheck_from.max(self.log.min());
         let (times, marks) = (keeping.times, keeping.marks);
         keeping.checkpoint.write(times, marks)?;
         Ok(marks.dispatched)
@@ -366,28 +365,6 @@ impl Drop for Store {
 
 type Step = fn(&Store);
 
-impl Keeping {
-    /// Remembers `begin` as a place where a record begins, and chooses where the next start begins to check.
-    fn note_begin(&mut self, begin: u64, recheck_bytes: u64, log_min: u64) {
-        if self.begins.last().is_none_or(|last| *last < begin) {
-            self.begins.push(begin);
-        }
-        let far_enough = self
-            .begins
-            .partition_point(|at| at + recheck_bytes <= begin || *at < log_min);
-        // The last of those that are far enough behind stays; a full list loses every second one.
-        self.begins.drain(..far_enough.saturating_sub(1));
-        if self.begins.len() > BEGINS_MAX {
-            let mut index = 0;
-            self.begins.retain(|_| {
-                index += 1;
-                index % 2 == 1
-            });
-        }
-        self.marks.recheck_from = self.begins[0].max(log_min);
-    }
-}
-
 /// The process that holds the lock: as the system says, else as the `abort` file says.
 fn holder(disk: &dyn Disk, root: &Path, pid: u32) -> u32 {
     if pid != 0 {
@@ -458,7 +435,8 @@ fn recover(
             .and_then(|()| queue.sync(disk))
             .map_err(OpenError::io(&folder))?;
     }
-    for segment in log.between(start, end) {
+    // Also one that was created and never written to: its length must be durable before a file follows it.
+    for segment in log.between(start, end + 1) {
         segment.file.sync().map_err(OpenError::io(&segment.path))?;
     }
 

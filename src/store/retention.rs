@@ -115,9 +115,16 @@ impl Store {
         hours.is_empty() || hours.iter().any(|due| i8::try_from(*due) == Ok(hour))
     }
 
-    /// Takes log segments away from the front: first out of sight, then the queues follow, then the files go.
+    /// Takes log segments away from the front: out of sight, then off the disk; queues and index follow, so that whatever a
+    /// crash brings back of the log can still be found.
     fn remove_log_until(&self, until: u64) -> Result<(), StoreError> {
-        let gone = self.log.segments.take_until(until);
+        for segment in self.log.segments.take_until(until) {
+            self.disk
+                .remove(&segment.path)
+                .map_err(StoreError::io(&segment.path))?;
+        }
+        let folder = &self.log.segments.folder;
+        self.disk.sync_folder(folder).map_err(StoreError::io(folder))?;
         let min = self.log.min();
         for queue in self.queues.all() {
             queue
@@ -127,13 +134,6 @@ impl Store {
         self.index
             .retain(&*self.disk, min)
             .map_err(StoreError::io(&self.options.root.join("index")))?;
-        for segment in gone {
-            self.disk
-                .remove(&segment.path)
-                .map_err(StoreError::io(&segment.path))?;
-        }
-        let folder = &self.log.segments.folder;
-        self.disk.sync_folder(folder).map_err(StoreError::io(folder))?;
         self.forget_deleted(min)
     }
 

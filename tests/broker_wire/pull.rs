@@ -302,33 +302,28 @@ async fn a_held_pull_is_answered_by_the_next_message_also_of_a_queue_that_did_no
     }
 }
 
-/// A message that lands between a pull's look at the queue and its wait must wake it. Sends meet the pull at every
-/// moment; an overslept one would wait for the end of the hold.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// A message that lands between a pull's look at the queue and its wait must wake it. Each message is sent around the moment
+/// at which the pull for it arrives; an overslept one would wait for the end of the hold.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_message_between_look_and_wait_is_not_overslept() {
+    const ROUNDS: i64 = 2000;
     let broker = TestBroker::start().await;
     let (sender, reader) = (broker.connect().await, broker.connect().await);
     sender.send("orders", "0").await;
-    let begin = Instant::now();
+    let (pulling, mut pulls) = tokio::sync::mpsc::unbounded_channel();
     let sends = tokio::spawn(async move {
-        for index in 1..2000 {
-            sender.send("orders", &index.to_string()).await;
-            if index % 3 == 0 {
-                tokio::task::yield_now().await;
-            }
+        while let Some(spins) = pulls.recv().await {
+            (0..spins).for_each(|_| std::hint::spin_loop());
+            sender.send("orders", "x").await;
         }
     });
-    let mut next = 0;
-    while next < 2000 {
-        let pulled = reader
-            .pull_frame(&PullRequest {
-                max_msg_nums: 1,
-                ..held("orders", next)
-            })
-            .await;
-        assert_eq!(pulled.code, response::SUCCESS);
-        next = pulled.header.next_begin_offset;
+    let begin = Instant::now();
+    for offset in 1..ROUNDS {
+        pulling.send(offset * 37 % 5000).expect("the sender lives");
+        let pulled = reader.pull_frame(&held("orders", offset)).await;
+        assert_eq!((pulled.code, pulled.messages.len()), (response::SUCCESS, 1));
     }
+    drop(pulling);
     sends.await.expect("all sent");
     assert!(
         begin.elapsed() < Duration::from_secs(20),

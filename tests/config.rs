@@ -258,8 +258,11 @@ fn what_a_request_changes_holds_at_once_and_after_a_restart() {
         .change("traceOn=false\nflushDelayOffsetInterval = 9000\n", 2)
         .expect("allowed");
     assert_eq!(changed.live, ["traceOn", "flushDelayOffsetInterval"]);
-    let changed = config.change("fileReservedTime=48", 3).expect("allowed");
-    assert_eq!(changed.at_restart, ["fileReservedTime"]);
+    let changed = config
+        .change("fileReservedTime=48\ntimerWheelEnable=false", 3)
+        .expect("allowed");
+    let remark = "from the next start: fileReservedTime; without effect: timerWheelEnable";
+    assert_eq!(changed.remark().as_deref(), Some(remark));
     assert!(!config.options(BrokerOptions::default()).trace_on);
     let (text, version) = config.text();
     assert!(text.contains("\ntraceOn=false\n"), "{text}");

@@ -513,20 +513,18 @@ impl Settings {
     pub fn change(&mut self, text: &str, forbidden: &[&str], saved: &Path) -> Result<Changed, BadChange> {
         let assignments = properties::parse(text).map_err(BadChange::Text)?;
         let black_list = self.get("configBlackList");
-        let mut changed = Changed {
-            live: Vec::new(),
-            at_restart: Vec::new(),
-        };
+        let mut changed = Changed::default();
         for assignment in &assignments {
             let name = assignment.key.as_str();
             if forbidden.contains(&name) || black_list.split(';').any(|black| black.trim() == name) {
                 return Err(BadChange::BlackListed);
             }
             let key = self.key(name).ok_or_else(|| self.unknown_change(name))?;
-            match key.change {
-                Change::Live => changed.live.push(key.name),
-                Change::Restart => changed.at_restart.push(key.name),
-                Change::Never => return Err(BadChange::Fixed(key.name)),
+            match (key.change, key.effect) {
+                (Change::Never, _) => return Err(BadChange::Fixed(key.name)),
+                (_, Effect::Nothing) => changed.without_effect.push(key.name),
+                (Change::Live, _) => changed.live.push(key.name),
+                (Change::Restart, _) => changed.at_restart.push(key.name),
             }
         }
         let mut settings = self.clone();
@@ -719,12 +717,29 @@ fn toml_scalar(value: &toml::de::DeValue<'_>) -> Option<String> {
 }
 
 /// What a request changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changed {
     /// Names of the keys whose new value holds at once.
     pub live: Vec<&'static str>,
     /// Names of the keys whose new value holds from the next start.
     pub at_restart: Vec<&'static str>,
+    /// Names of the keys that do nothing here; kept all the same.
+    pub without_effect: Vec<&'static str>,
+}
+
+impl Changed {
+    /// What whoever asked should know beside that it was done.
+    pub fn remark(&self) -> Option<String> {
+        let notes = [
+            ("from the next start", &self.at_restart),
+            ("without effect", &self.without_effect),
+        ];
+        let notes = notes.iter().filter(|(_, keys)| !keys.is_empty());
+        let notes: Vec<String> = notes
+            .map(|(note, keys)| format!("{note}: {}", keys.join(", ")))
+            .collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
+    }
 }
 
 /// Why a request changes nothing (25, 318).

@@ -226,11 +226,15 @@ fn change_config(broker: &Broker, frame: &Frame, now_ms: i64) -> Result<(Frame, 
         // Another request came in between; whose options were set last is open, so the newest are set again.
         broker.set_options(broker.config.options(broker.options().as_ref().clone()));
     }
+    let answer = Frame {
+        remark: changed.remark(),
+        ..done()
+    };
     if changed.live.contains(&"brokerPermission") {
         broker.topics.touch(now_ms);
-        return Ok((done(), Carry::ToNameServers));
+        return Ok((answer, Carry::ToNameServers));
     }
-    Ok((done(), Carry::ToDisk))
+    Ok((answer, Carry::ToDisk))
 }
 
 /// Answers a change once it is carried where it belongs.

@@ -96,7 +96,7 @@ fn configuration(address: SocketAddr, store: &Path) -> String {
     format!(
         "brokerName={BROKER_NAME}\nbrokerIP1=127.0.0.1\nlistenPort={port}\nhaListenPort={ha_port}\n\
          storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\nflushDiskType={}\n\
-         maxTransferCountOnMessageInMemory=1024\ndiskMaxUsedSpaceRatio=95\n",
+         diskMaxUsedSpaceRatio=95\n",
         Flush::Async.key()
     )
 }

@@ -292,7 +292,7 @@ impl Line {
 
 /// R9: median send-to-receive ÷ (median acknowledgement + median echo), all at the same rate.
 pub fn ratio(bench: &Bench) -> io::Result<Outcome> {
-    let broker = bench.brokers.start(Flush::Async, &[])?;
+    let broker = bench.brokers.start(Flush::Async)?;
     let answer = broker.prepare(Encoding::Json)?;
     broker.pause()?;
     let echo = echo::start(&bench.brokers.cpus, &answer)?;

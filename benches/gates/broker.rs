@@ -32,13 +32,13 @@ impl Flush {
 #[derive(Clone, Debug)]
 pub struct Brokers {
     pub cpus: Cpus,
-    /// `serverSelectorThreads`; `None` leaves the broker's own choice.
+    /// Reactor threads; `None` leaves the broker's own choice.
     pub reactors: Option<usize>,
 }
 
 impl Brokers {
-    /// A broker on an empty store; more keys as `key=value`.
-    pub fn start(&self, flush: Flush, keys: &[&str]) -> io::Result<Server> {
+    /// A broker on an empty store.
+    pub fn start(&self, flush: Flush) -> io::Result<Server> {
         let store = store_dir()?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_rmq"));
         command
@@ -55,11 +55,8 @@ impl Brokers {
             .arg(store.path());
         command.args(["--set", &format!("flushDiskType={}", flush.key())]);
         if let Some(reactors) = self.reactors {
-            command.args(["--set", &format!("serverSelectorThreads={reactors}")]);
+            command.env("TOKIO_WORKER_THREADS", reactors.to_string());
         }
-        keys.iter().for_each(|pair| {
-            command.args(["--set", pair]);
-        });
         command.stderr(Stdio::null());
         Server::start("rmq", &self.cpus, &mut command, Some(store), &[], ready_address)
     }
@@ -67,7 +64,7 @@ impl Brokers {
     /// Time from starting the process to the first acknowledged message on an empty store.
     pub fn time_to_first_send(&self) -> io::Result<Duration> {
         let begun = Instant::now();
-        let server = self.start(Flush::Async, &[])?;
+        let server = self.start(Flush::Async)?;
         decode(&server.call(Requests::send(Encoding::Json, 128, 1).run(0, 1))?)?;
         Ok(begun.elapsed())
     }

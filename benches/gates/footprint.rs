@@ -35,7 +35,7 @@ pub fn start_times(bench: &Bench) -> io::Result<Vec<f64>> {
 
 /// MB of anonymous memory a second after the start, and with it the idle CPU.
 pub fn idle(bench: &Bench) -> io::Result<Outcome> {
-    let broker = bench.brokers.start(Flush::Async, &[])?;
+    let broker = bench.brokers.start(Flush::Async)?;
     std::thread::sleep(Duration::from_secs(1)); // the state measured is the one after nothing happened for a while
     let cpu = super::machine::cpu_seconds(broker.pid())?;
     std::thread::sleep(IDLE);

@@ -7,6 +7,7 @@ mod broker;
 mod echo;
 mod footprint;
 mod frames;
+mod instructions;
 mod load;
 mod machine;
 mod pulls;
@@ -49,7 +50,7 @@ const PIPELINED: Shape = Shape {
     depth: 64,
 };
 
-const GATES: [Gate; 11] = [
+const GATES: [Gate; 13] = [
     Gate {
         id: "R1",
         what: "SEND 64×1 ÷ echo",
@@ -97,14 +98,14 @@ const GATES: [Gate; 11] = [
         what: "PULL of 32 messages ÷ sendfile",
         gate: AtLeast(0.50),
         goal: AtLeast(0.70),
-        measure: |bench| pulls::rate(bench, 32),
+        measure: |bench| pulls::rate(bench, 1024),
     },
     Gate {
         id: "R8",
         what: "PULL of 256 KiB ÷ sendfile",
         gate: AtLeast(0.50),
         goal: AtLeast(0.85),
-        measure: |bench| pulls::rate(bench, 1024),
+        measure: |bench| pulls::rate(bench, 7700),
     },
     Gate {
         id: "R9",
@@ -112,6 +113,20 @@ const GATES: [Gate; 11] = [
         gate: AtMost(1.6),
         goal: AtMost(1.2),
         measure: arrivals::ratio,
+    },
+    Gate {
+        id: "R10",
+        what: "instructions a SEND, JSON",
+        gate: AtMost(6000.0),
+        goal: AtMost(6000.0),
+        measure: |_| instructions::per_send(Encoding::Json),
+    },
+    Gate {
+        id: "R10",
+        what: "instructions a SEND, binary",
+        gate: AtMost(2500.0),
+        goal: AtMost(2500.0),
+        measure: |_| instructions::per_send(Encoding::Binary),
     },
     Gate {
         id: "START",
@@ -143,7 +158,7 @@ struct Options {
     /// One short pair each: shows that everything runs, not how fast.
     #[arg(long)]
     quick: bool,
-    /// Reactor threads of the broker (serverSelectorThreads).
+    /// Reactor threads of the broker instead of its own choice.
     #[arg(long, value_name = "N", env = "RMQ_BENCH_REACTORS")]
     reactors: Option<usize>,
     /// Where server and generator run.
@@ -166,6 +181,9 @@ pub fn main() -> ExitCode {
     let role: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match role.as_slice() {
         [echo::ROLE] => echo::serve().map(|()| ExitCode::SUCCESS),
+        [instructions::ROLE, encoding, count] => {
+            instructions::drive(encoding, count).map(|()| ExitCode::SUCCESS)
+        }
         [pulls::ROLE, log, range, log_bytes] => {
             pulls::serve(log, range, log_bytes).map(|()| ExitCode::SUCCESS)
         }

@@ -303,7 +303,7 @@ impl<'a> Line<'a> {
 }
 
 /// Bytes of the first answer up to the end of its header, and behind it; `None` while the header is incomplete.
-fn split_answer(bytes: &[u8]) -> Option<(usize, usize)> {
+pub fn split_answer(bytes: &[u8]) -> Option<(usize, usize)> {
     let word = |at: usize| {
         bytes
             .get(at..at + 4)

@@ -25,20 +25,19 @@ const SHAPE: Shape = Shape {
     connections: 1,
     depth: 2,
 };
-const BODY_BYTES: usize = 1024;
+/// Messages of one request: what brokers give at most unless told otherwise.
+const MESSAGES: usize = 32;
 /// Log to read: more than a processor's caches hold.
 const LOG_BYTES: u64 = 256 * 1024 * 1024;
 
-/// MB a second, broker ÷ sendfile, with at most `messages_max` messages and 256 KiB a request.
-pub fn rate(bench: &Bench, messages_max: usize) -> io::Result<Outcome> {
-    let broker = bench
-        .brokers
-        .start(Flush::Async, &["maxTransferCountOnMessageInMemory=1024"])?;
-    fill(&broker)?;
+/// MB a second, broker ÷ sendfile, with 32 messages of `body_bytes` a request.
+pub fn rate(bench: &Bench, body_bytes: usize) -> io::Result<Outcome> {
+    let broker = bench.brokers.start(Flush::Async)?;
+    fill(&broker, body_bytes)?;
     let head_and_body = broker.call(&encode(
         Encoding::Json,
         request::PULL_MESSAGE,
-        &pull_fields("0", messages_max),
+        &pull_fields("0", MESSAGES),
         1,
         &[],
     ))?;
@@ -53,7 +52,7 @@ pub fn rate(bench: &Bench, messages_max: usize) -> io::Result<Outcome> {
     }
     let range = first.body.len();
     let ranges = (queue_end(&broker)? / step).max(1) as usize;
-    let requests = Requests::pulls(ranges, step, messages_max);
+    let requests = Requests::pulls(ranges, step, MESSAGES);
     broker.pause()?;
     let head = &head_and_body[..head_and_body.len() - range];
     let raw = start(
@@ -85,14 +84,14 @@ pub fn rate(bench: &Bench, messages_max: usize) -> io::Result<Outcome> {
 }
 
 /// Sends to queue 0 until the log is long enough.
-fn fill(broker: &Server) -> io::Result<()> {
+fn fill(broker: &Server, body_bytes: usize) -> io::Result<()> {
     broker.prepare(Encoding::Json)?;
-    let requests = Requests::send(Encoding::Json, BODY_BYTES, 1);
+    let requests = Requests::send(Encoding::Json, body_bytes, 1);
     let window = Window {
         warm_up: Duration::ZERO,
         measure: Duration::from_millis(200),
     };
-    while queue_end(broker)? * (BODY_BYTES as u64) < LOG_BYTES {
+    while queue_end(broker)? * (body_bytes as u64) < LOG_BYTES {
         let load = load::closed(
             broker.address,
             broker.pid(),

@@ -51,7 +51,7 @@ pub fn round_trip(bench: &Bench) -> io::Result<Outcome> {
 
 fn measure(bench: &Bench, encoding: Encoding, shape: Shape) -> io::Result<Vec<(Load, Load)>> {
     let requests = Requests::send(encoding, bench.body_bytes.unwrap_or(BODY_BYTES), QUEUES);
-    let broker = bench.brokers.start(Flush::Async, &[])?;
+    let broker = bench.brokers.start(Flush::Async)?;
     let answer = broker.prepare(encoding)?;
     broker.pause()?;
     let echo = echo::start(&bench.brokers.cpus, &answer)?;

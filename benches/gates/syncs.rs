@@ -85,7 +85,7 @@ pub fn shared(bench: &Bench) -> io::Result<Outcome> {
 }
 
 fn start(bench: &Bench) -> io::Result<Server> {
-    let broker = bench.brokers.start(Flush::Sync, &[])?;
+    let broker = bench.brokers.start(Flush::Sync)?;
     broker.prepare(Encoding::Json)?;
     broker.pause()?;
     Ok(broker)
@@ -137,7 +137,7 @@ fn flushed(broker: &Server) -> io::Result<Flushed> {
         text.ok_or_else(|| io::Error::other(format!("the broker's runtime info has no number {key:?}")))
     };
     Ok(Flushed {
-        messages: counter("msgPutTotalTodayNow")?,
+        messages: counter("putMessageTimesTotal")?,
         syncs: counter("commitLogSyncs")?,
     })
 }

@@ -115,7 +115,7 @@ impl Opponents {
         let (apache, apache_start) = apache::start(&bench.brokers.cpus, &apache::fetch()?)?;
         let apache_idle = memory(apache.pid())?;
         apache.pause()?;
-        let ours = bench.brokers.start(Flush::Async, &[])?;
+        let ours = bench.brokers.start(Flush::Async)?;
         ours.prepare(Encoding::Json)?;
         let ours_idle = memory(ours.pid())?;
         ours.pause()?;

@@ -2,7 +2,7 @@
 //! sync serves all who wait (group commit) and makes their records visible.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use super::Store;
 use super::bell::Bell;
@@ -15,6 +15,8 @@ pub(super) struct Flusher {
     pub bell: Arc<Bell>,
     /// Store time of the last record that is on disk.
     pub flushed_time: AtomicI64,
+    /// Syncs of log segments since the store was opened.
+    pub syncs: AtomicU64,
 }
 
 impl Store {
@@ -46,6 +48,7 @@ impl Store {
                     .poison(format!("syncing {}: {error}", segment.path.display()));
                 return false;
             }
+            self.flusher.syncs.fetch_add(1, Ordering::Relaxed);
         }
         self.flusher.flushed_time.store(store_time, Ordering::Release);
         self.log.flushed.raise(end);
@@ -114,6 +117,7 @@ impl Store {
                     .file
                     .sync()
                     .map_err(|error| failed(&piece.segment, "syncing", error))?;
+                self.flusher.syncs.fetch_add(1, Ordering::Relaxed);
                 synced = Some(piece.segment.base);
             }
         }

@@ -55,6 +55,7 @@ mod watermarks;
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
@@ -351,6 +352,11 @@ impl Store {
             indexed,
             appended: self.log.appended.get(),
         }
+    }
+
+    /// How often the log was synced since the store was opened: with the number of messages, how many shared a sync.
+    pub fn log_syncs(&self) -> u64 {
+        self.flusher.syncs.load(Ordering::Relaxed)
     }
 
     /// Why the store has failed; nothing is acknowledged after that.

@@ -91,6 +91,7 @@ pub fn runtime(
         "remainHowManyDataToFlush",
         size_text(marks.appended.saturating_sub(marks.flushed)),
     );
+    put("commitLogSyncs", store.log_syncs().to_string()); // Ours: messages per sync show how well group commit works.
     put("earliestMessageTimeStamp", earliest(store, marks.min).to_string());
     let disk = Disk::of(log_folder);
     let ratio = format!("{:.2}", disk.used_ratio());

@@ -1,0 +1,7 @@
+//! Connections over real sockets: order, held answers, gates, bounds, damage, both directions.
+
+mod bounds;
+mod harness;
+mod order;
+mod requests;
+mod strangers;

@@ -222,7 +222,9 @@ impl Store {
         let placed = loop {
             match (self.log.place(records, bytes, now_ms), lacking) {
                 (Ok(room), _) => break Ok(room),
-                (Err(Refused::Error(error)), _) | (Err(Refused::Missing(_)), Some(error)) => break Err(error),
+                (Err(Refused::Error(error)), _) | (Err(Refused::Missing(_)), Some(error)) => {
+                    break Err(error);
+                }
                 // Once more even if somebody lacks room: it need not be us.
                 (Err(Refused::Missing(missing)), None) => lacking = self.obtain(missing, since).err(),
             }

@@ -214,3 +214,67 @@ impl Drop for Waiting<'_> {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_rise_wakes_those_it_satisfies_and_no_others() {
+        let mark = Arc::new(Watermark::at(10));
+        assert!(mark.reached(10).await);
+        let waiting: Vec<_> = [11, 20, 30]
+            .map(|target| {
+                let mark = mark.clone();
+                tokio::spawn(async move { mark.reached(target).await })
+            })
+            .into();
+        while mark.waiting.lock().unwrap().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+        mark.raise(20);
+        let keys: Vec<u64> = mark
+            .waiting
+            .lock()
+            .unwrap()
+            .keys()
+            .map(|(target, _)| *target)
+            .collect();
+        assert_eq!(keys, [30]);
+        mark.break_off();
+        let reached: Vec<bool> = futures(waiting).await;
+        assert_eq!(reached, [true, true, false]);
+        assert!(!mark.reached(31).await);
+        assert!(mark.reached(20).await, "what was reached before stays reached");
+    }
+
+    async fn futures(handles: Vec<tokio::task::JoinHandle<bool>>) -> Vec<bool> {
+        let mut results = Vec::new();
+        for handle in handles {
+            results.push(handle.await.unwrap());
+        }
+        results
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_leaves_nothing_behind() {
+        let mark = Watermark::at(0);
+        assert_eq!(mark.reached_within(5, Duration::from_millis(1)).await, None);
+        assert!(mark.waiting.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_arrival_between_subscribing_and_waiting_is_not_missed() {
+        let arrival = Arc::new(Arrival::default());
+        let mut arrivals = Arrivals::subscribe(arrival.clone());
+        assert!(!arrival.count(), "nobody waits yet");
+        arrivals.changed().await;
+        let waiting = tokio::spawn(async move { arrivals.changed().await });
+        while arrival.waiting.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        arrival.announce();
+        waiting.await.unwrap();
+        assert_eq!(arrival.waiting.load(Ordering::SeqCst), 0);
+    }
+}

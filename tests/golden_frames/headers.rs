@@ -147,6 +147,11 @@ fn answer(name: &str, frame: &Frame) -> Option<Result<Texts, BadField>> {
     })
 }
 
+/// Two recordings hold hand-made requests that servers refuse.
+fn may_be_refused(recorded: &Recorded) -> bool {
+    recorded.file.contains("-pop")
+}
+
 /// What the struct wrote holds everything that was recorded.
 fn assert_kept(recorded: &Recorded, frame: &Frame, written: &Texts) {
     for (name, value) in frame.fields.iter() {
@@ -172,7 +177,7 @@ fn every_recorded_request_header_is_kept_by_its_struct() {
         }
         match request(&frame) {
             Some(Ok(written)) => assert_kept(&recorded, &frame, &written),
-            Some(Err(_)) if recorded.may_be_refused() => {}
+            Some(Err(_)) if may_be_refused(&recorded) => {}
             Some(Err(error)) => panic!("{error}: {recorded}"),
             None => continue,
         }

@@ -32,11 +32,6 @@ impl Recorded {
     pub fn frame(&self) -> Frame {
         Frame::decode(self.bytes()).unwrap_or_else(|error| panic!("{self}: {error}"))
     }
-
-    /// Hand-made requests that servers refuse, among others.
-    pub fn may_be_refused(&self) -> bool {
-        self.file.contains("-pop")
-    }
 }
 
 impl std::fmt::Display for Recorded {

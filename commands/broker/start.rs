@@ -101,7 +101,9 @@ impl Given {
             host,
         };
         // Who says where the embedded name server listens wants one, whatever the environment names.
-        let address = std::env::var("NAMESRV_ADDR").ok().filter(|_| self.namesrv_listen.is_none());
+        let address = std::env::var("NAMESRV_ADDR")
+            .ok()
+            .filter(|_| self.namesrv_listen.is_none());
         let address = address.filter(|address| !address.trim().is_empty());
         let flags = self.flags(namesrv)?;
         let given = settings::Given {

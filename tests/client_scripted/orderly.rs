@@ -180,7 +180,11 @@ async fn one_by_one_waits_for_a_hand_over_but_not_for_the_dead() {
             return None;
         }
         let asked: LockRequestBody = frame.json().expect("a lock request");
-        let locked = asked.mq_set.into_iter().filter(|queue| queue.queue_id != 0).collect();
+        let locked = asked
+            .mq_set
+            .into_iter()
+            .filter(|queue| queue.queue_id != 0)
+            .collect();
         let answer = Frame::answer(response::SUCCESS).with_json(&LockReplyBody { locked });
         Some(Reply::Answer(Box::new(answer)))
     });

@@ -18,6 +18,8 @@ pub fn command(arguments: &[&str]) -> Command {
     command
         .args(arguments)
         .env_remove("NAMESRV_ADDR")
+        .env_remove("COLUMNS")
+        .env_remove("RMQ_LOG")
         .env("NO_COLOR", "1")
         .stdin(Stdio::null());
     command

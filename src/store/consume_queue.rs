@@ -225,8 +225,8 @@ impl Queue {
     }
 
     /// Looks at the files after a start: behind the last entry whose record begins below `limit`. `trusted` judges the
-    /// last ones, which a power cut may have torn.
-    pub fn recover(&self, limit: u64, trusted: impl Fn(&Queue, u64, Entry) -> bool) {
+    /// last ones, which a power cut may have torn. What the last process left need not be on disk, unless that is known.
+    pub fn recover(&self, limit: u64, known_synced: bool, trusted: impl Fn(&Queue, u64, Entry) -> bool) {
         let counts = |entry: Option<Entry>| {
             entry.is_some_and(|entry| entry.is_written() && (entry.is_filler() || entry.log_offset < limit))
         };
@@ -258,7 +258,9 @@ impl Queue {
         // Files without a single entry were made ahead; where the queue was is not theirs to say.
         let (begin, end) = if end > begin { (begin, end) } else { (0, 0) };
         self.set_bounds(begin, end);
-        self.synced.store(end, Ordering::Relaxed);
+        let synced = if known_synced { end } else { begin };
+        self.synced.store(synced, Ordering::Relaxed);
+        self.names_synced.store(known_synced, Ordering::Relaxed);
     }
 
     fn set_bounds(&self, min: u64, end: u64) {
@@ -350,10 +352,13 @@ impl Queue {
     /// Makes the entries below the published end durable. Returns whether there was something to do.
     pub fn sync(&self, disk: &dyn Disk) -> io::Result<bool> {
         let (synced, end) = (self.synced.load(Ordering::Relaxed), self.end());
-        if synced >= end || self.is_deleted() {
+        let names_synced = self.names_synced.load(Ordering::Acquire) || !self.exists();
+        if (synced >= end && names_synced) || self.is_deleted() {
             return Ok(false);
         }
-        if !self.names_synced.swap(true, Ordering::AcqRel) {
+        if !names_synced {
+            // Before the sync: a file created meanwhile asks for another one.
+            self.names_synced.store(true, Ordering::Release);
             let topic = self
                 .segments
                 .folder

@@ -103,6 +103,8 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn allocate(&self, from: u64, until: u64, allocation: Allocation) -> io::Result<()>;
     /// Brings a range's pages into memory ahead of the stores.
     fn populate(&self, from: u64, until: u64);
+    /// No reading ahead: what is touched is small and far apart.
+    fn expect_random_access(&self) {}
     /// Makes a range read as zero; what of it was allocated may be given back. Returns whether it held anything else.
     fn zero(&self, from: u64, until: u64) -> io::Result<bool>;
     /// What was written is durable when this returns (`fdatasync`).
@@ -126,7 +128,6 @@ pub struct RealDisk;
 impl RealDisk {
     fn map(path: &Path, file: File, way: Way) -> io::Result<Arc<dyn DiskFile>> {
         let mapping = Mapping::new(&file)?;
-        mapping.expect_random_access();
         // A mapping needs no descriptor; a store of many queues would run out of them.
         let file = (way == Way::Written).then_some(file);
         Ok(Arc::new(RealFile {
@@ -287,6 +288,10 @@ impl DiskFile for RealFile {
             Allocation::Reserved => reserve(file, from, until),
             Allocation::Zeroed => write_zeros(file, from, until).and_then(|()| file.sync_data()),
         })
+    }
+
+    fn expect_random_access(&self) {
+        self.mapping.expect_random_access();
     }
 
     fn populate(&self, from: u64, until: u64) {

@@ -145,6 +145,7 @@ impl KeyIndex {
                 });
             }
             let file = disk.open(&path, Way::Mapped).map_err(OpenError::io(&path))?;
+            file.expect_random_access();
             list.push(Arc::new(IndexFile {
                 name,
                 path,
@@ -296,6 +297,7 @@ impl KeyIndex {
         let name = name_at(now_ms, last.as_ref().map_or(0, |last| last.name));
         let path = self.folder.join(format!("{name:017}"));
         let file = disk.create(&path, file_bytes(self.slots, self.entries), Way::Mapped)?;
+        file.expect_random_access();
         let created = IndexFile {
             name,
             path,

@@ -413,7 +413,7 @@ fn recover(
     let trusted_below = own
         .filter(|_| !clean)
         .map_or(walk.end, |marks| marks.dispatched.min(walk.end));
-    recovery::recover_queues(&queues, &log, &holes, trusted_below);
+    recovery::recover_queues(&queues, &log, &holes, trusted_below, clean && own.is_some());
     for queue in queues.all() {
         let erased = if clean && cut.is_none() {
             Ok(())

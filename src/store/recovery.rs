@@ -245,7 +245,13 @@ pub(super) fn cut_log(disk: &dyn Disk, segments: &Segments, end: u64) -> Result<
 }
 
 /// Sets every queue's bounds from its files, trusting entries below `limit`.
-pub(super) fn recover_queues(queues: &Queues, log: &Segments, holes: &[Range<u64>], limit: u64) {
+pub(super) fn recover_queues(
+    queues: &Queues,
+    log: &Segments,
+    holes: &[Range<u64>],
+    limit: u64,
+    known_synced: bool,
+) {
     let trusted = |queue: &Queue, queue_offset: u64, entry: Entry| {
         if entry.is_filler() || holes.iter().any(|hole| hole.contains(&entry.log_offset)) {
             return true;
@@ -260,7 +266,7 @@ pub(super) fn recover_queues(queues: &Queues, log: &Segments, holes: &[Range<u64
             && record.queue_offset >= queue_offset)
     };
     for queue in queues.all() {
-        queue.recover(limit, trusted);
+        queue.recover(limit, known_synced, trusted);
     }
 }
 

@@ -30,6 +30,11 @@ pub(super) struct Segment {
 impl Segment {
     /// A segment of a consume queue: its content is derived and needs no verification.
     pub fn derived(folder: &Path, base: u64, file: Arc<dyn DiskFile>) -> Segment {
+        file.expect_random_access();
+        Segment::unverified(folder, base, file)
+    }
+
+    fn unverified(folder: &Path, base: u64, file: Arc<dyn DiskFile>) -> Segment {
         Segment {
             base,
             path: folder.join(name(base)),
@@ -45,7 +50,7 @@ impl Segment {
         let verified_from = (0..chunks).map(|_| AtomicU32::new(UNVERIFIED)).collect();
         Segment {
             verified_from,
-            ..Segment::derived(folder, base, file)
+            ..Segment::unverified(folder, base, file)
         }
     }
 

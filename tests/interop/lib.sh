@@ -155,7 +155,7 @@ OPENS=(--add-opens=java.base/java.nio=ALL-UNNAMED --add-opens=java.base/sun.nio.
 classpath() {
     local file=$CACHE/classpath-$1${2:+-$2}
     if ! fresh "$file" "$INTEROP/java/pom.xml" || ! tr ':' '\n' <"$file" | while read -r jar; do [ -e "$jar" ] || exit 1; done; then
-        mvn -q -B -f "$INTEROP/java/pom.xml" -Drocketmq.version="$1" ${2:+-P"$2"} dependency:build-classpath \
+        mvn -q -B -Dstyle.color=never -f "$INTEROP/java/pom.xml" -Drocketmq.version="$1" ${2:+-P"$2"} dependency:build-classpath \
             -Dmdep.outputFile="$file" >&2 || return 1
         touch "$file"
     fi

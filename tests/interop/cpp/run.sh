@@ -2,6 +2,7 @@
 # Apache's C++ client, in its Python binding (the wheel brings the library), against one broker.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 need python3 timeout
+python3 -c 'import ensurepip, venv' 2>/dev/null || { echo "skipped: python3-venv is missing"; exit 77; }
 begin cpp
 
 venv=$CACHE/python

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -18,6 +18,8 @@ use super::{Limits, Peer, Serve};
 const STOP_WAIT: Duration = Duration::from_secs(2);
 /// Pause after a failed accept: file descriptors do not come back faster for asking again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time between two lines in the log about it: descriptors come back one by one, and are taken again at once.
+const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Addresses whose malformed frames were logged; more are counted, not logged.
 const STRANGERS_MAX: usize = 1024;
 
@@ -33,12 +35,12 @@ pub async fn listen<S: Serve>(
     let mut peers: Vec<Weak<Peer>> = Vec::new();
     let strangers = Arc::new(Strangers::default());
     let mut sweep = sweeps(&limits);
-    let mut failing = false;
+    let mut logged = None;
     let mut stop = std::pin::pin!(stop.wait_for(|stop| *stop));
     loop {
         tokio::select! {
             _ = &mut stop => break,
-            stream = accept(&listener, &mut failing) => {
+            stream = accept(&listener, &mut logged) => {
                 if connections.len() >= limits.connections_max {
                     tracing::warn!(max = limits.connections_max, "too many connections, one more is closed");
                     continue;
@@ -93,20 +95,17 @@ async fn run<S: Serve>(connection: Connection<S>, strangers: Arc<Strangers>) {
 }
 
 /// The next connection, however long it takes. Without file descriptors it waits for some instead of spinning or ending.
-/// `failing` remembers that the log has it.
-async fn accept(listener: &TcpListener, failing: &mut bool) -> TcpStream {
+/// `logged`: when the log was told last.
+async fn accept(listener: &TcpListener, logged: &mut Option<Instant>) -> TcpStream {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                *failing = false;
-                return stream;
-            }
+            Ok((stream, _)) => return stream,
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                if !*failing {
+                if logged.is_none_or(|told| told.elapsed() > ACCEPT_LOG_INTERVAL) {
                     tracing::error!(%error, "connections cannot be accepted, trying on");
+                    *logged = Some(Instant::now());
                 }
-                *failing = true;
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

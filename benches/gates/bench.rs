@@ -39,13 +39,12 @@ impl Bench {
         mut measure: impl FnMut() -> io::Result<T>,
     ) -> io::Result<T> {
         server.resume()?;
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", server.name));
-        let mut best = measure().map_err(named)?;
+        let mut best = measure().map_err(|error| server.blamed(&error))?;
         for _ in 1..self.tries {
             if usage(&best).foreign_share <= FOREIGN_SHARE_MAX {
                 break;
             }
-            let again = measure().map_err(named)?;
+            let again = measure().map_err(|error| server.blamed(&error))?;
             if usage(&again).foreign_share < usage(&best).foreign_share {
                 best = again;
             }

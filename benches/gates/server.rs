@@ -1,5 +1,6 @@
 //! A server under measurement: a child process with an address, stopped while it is not its turn.
 
+use std::cell::RefCell;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +17,8 @@ use super::machine::Cpus;
 pub struct Server {
     pub name: &'static str,
     pub address: SocketAddr,
-    child: Child,
+    /// In a cell because asking a child whether it has ended changes it.
+    child: RefCell<Child>,
     /// Removed after the process has ended.
     store: Option<TempDir>,
     /// Held open: some servers end with their standard input or complain about a closed standard output.
@@ -48,7 +50,7 @@ impl Server {
         Ok(Server {
             name,
             address,
-            child,
+            child: RefCell::new(child),
             store,
             _stdout: Some(stdout),
         })
@@ -59,14 +61,14 @@ impl Server {
         Server {
             name,
             address,
-            child,
+            child: RefCell::new(child),
             store: Some(store),
             _stdout: None,
         }
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.borrow().id()
     }
 
     /// Folder of the store, for servers that have one.
@@ -84,7 +86,16 @@ impl Server {
     }
 
     fn process(&self) -> Pid {
-        Pid::from_child(&self.child)
+        Pid::from_child(&self.child.borrow())
+    }
+
+    /// The error with the server's name, and how its process ended if it did.
+    pub fn blamed(&self, error: &io::Error) -> io::Error {
+        let status = self.child.borrow_mut().try_wait().ok().flatten();
+        let ended = status.map_or(String::new(), |status| {
+            format!(" (the process has ended: {status})")
+        });
+        io::Error::new(error.kind(), format!("{}: {error}{ended}", self.name))
     }
 
     /// Sends one request and waits for its answer, on a connection of its own.
@@ -111,8 +122,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.child.get_mut().kill();
+        let _ = self.child.get_mut().wait();
     }
 }
 

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::broker::blocking;
 use crate::broker::topics::{Topics, system};
+use crate::broker::{blocking, loops::stopped};
 use crate::protocol::message::{Message, RecordView, property, push_property, sys_flag, tags_code};
 use crate::protocol::request::body::DataVersion;
-use crate::store::{Clock, DurableError, EntryOf, QueueEntry, Store};
+use crate::store::{Clock, DurableError, EntryOf, QueueEntry, ReadError, Store};
+use tokio::sync::watch;
 
 /// `messageDelayLevel` unless configured, in milliseconds: 1s 5s 10s 30s, 1m to 10m, 20m 30m 1h 2h.
 pub const LEVELS_DEFAULT_MS: [i64; 18] = [
@@ -179,13 +180,22 @@ pub struct Pump {
 }
 
 impl Pump {
-    /// Runs until it is dropped. Dropping is safe at any point: at most one batch is delivered again.
-    pub async fn run(self: Arc<Self>) {
+    /// Runs until the broker stops, and ends between two steps: what was delivered is counted as delivered. Dropped
+    /// within a step, as a kill would, it delivers at most one batch again.
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         loop {
             let mut arrivals = self.store.arrivals(system::SCHEDULE, self.level - 1);
-            match self.step().await {
-                Next::Empty => arrivals.changed().await,
-                Next::After(pause) => tokio::time::sleep(pause).await,
+            let next = self.step().await;
+            let wait = async {
+                match next {
+                    Next::Empty => arrivals.changed().await,
+                    Next::After(pause) => tokio::time::sleep(pause).await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stopped(&mut stop) => return,
+                () = wait => {}
             }
         }
     }
@@ -264,9 +274,13 @@ impl Pump {
                 );
                 return Ok(None);
             }
-            Err(error) => {
-                tracing::error!(entry.log_offset, self.level, %error, "a delayed message cannot be read: skipped");
+            Err(error @ ReadError::Damaged { .. }) => {
+                tracing::error!(entry.log_offset, self.level, %error, "a delayed message is damaged: skipped");
                 return Ok(None);
+            }
+            Err(error @ ReadError::Io { .. }) => {
+                tracing::error!(entry.log_offset, self.level, %error, "a delayed message cannot be read yet");
+                return Err(RETRY_PAUSE);
             }
         };
         let Some(message) = RecordView::decode(&bytes).ok().and_then(release) else {

@@ -135,7 +135,7 @@ impl Broker {
 }
 
 /// Ends when the broker stops, or is dropped.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 

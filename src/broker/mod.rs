@@ -144,10 +144,10 @@ impl Broker {
         until_ended.spawn(loops::save_tables(Arc::clone(&broker), stop.subscribe()));
         until_ended.spawn(loops::save_offsets(Arc::clone(&broker), stop.subscribe()));
         until_ended.spawn(loops::save_delays(Arc::clone(&broker), stop.subscribe()));
-        let mut until_stopped = JoinSet::new();
         for pump in broker.pumps() {
-            until_stopped.spawn(Arc::new(pump).run());
+            until_ended.spawn(Arc::new(pump).run(stop.subscribe()));
         }
+        let mut until_stopped = JoinSet::new();
         until_stopped.spawn(loops::expire(Arc::clone(&broker)));
         until_stopped.spawn(loops::count(Arc::clone(&broker)));
         Ok(RunningBroker {
@@ -296,7 +296,7 @@ pub struct RunningBroker {
     pub fast_address: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     /// Loops that end by themselves after `stop`: listeners write what is ready, registrations say goodbye, files are
-    /// complete.
+    /// complete, delayed messages are delivered once.
     until_ended: JoinSet<()>,
     /// Loops that may be dropped at any point.
     until_stopped: JoinSet<()>,

@@ -13,6 +13,9 @@ use crate::protocol::request::body::DataVersion;
 /// Pause before tables that could not be saved are tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
+/// From a group's first commit in a queue to its saving: the commits of the other queues have come by then.
+const FIRST_COMMITS_PAUSE: Duration = Duration::from_millis(500);
+
 /// What of topics, groups and changes of the configuration is in the files.
 #[derive(Clone, Copy, Default)]
 struct Saved {
@@ -64,12 +67,13 @@ fn save_changed(broker: &Broker, saved: Saved) -> io::Result<Saved> {
     Ok(now)
 }
 
-/// Saves committed offsets at an interval, if any moved.
+/// Saves committed offsets at an interval, if any moved, and soon after a group's first commit in a queue.
 pub(super) async fn save_offsets(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
     let mut saved = None;
     loop {
         tokio::select! {
             () = tokio::time::sleep(broker.options().offsets_interval) => {}
+            () = first_commits(&broker) => {}
             () = stopped(&mut stop) => return,
         }
         let changes = broker.offsets.changes();
@@ -82,6 +86,12 @@ pub(super) async fn save_offsets(broker: Arc<Broker>, mut stop: watch::Receiver<
             saved = Some(changes);
         }
     }
+}
+
+/// Ends a little after a first commit, which seldom comes alone.
+async fn first_commits(broker: &Broker) {
+    broker.offsets.first_commit().await;
+    tokio::time::sleep(FIRST_COMMITS_PAUSE).await;
 }
 
 /// Saves how far the delay levels have been delivered, if any moved.

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard};
 use crate::protocol::request::body::DataVersion;
 use crate::protocol::request::group::ConsumerOffsetTable;
 use foldhash::fast::RandomState;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// The version of the table moves once in so many commits (`consumerOffsetUpdateVersionStep`).
 const COMMITS_PER_VERSION: u64 = 500;
@@ -52,6 +52,8 @@ pub struct Offsets {
     table: Mutex<Table>,
     /// Moves with every reset, for held pulls.
     resets: watch::Sender<()>,
+    /// Rung by the first commit of a group in a queue.
+    first_commit: Notify,
 }
 
 /// Tells of resets, of any group.
@@ -85,7 +87,7 @@ impl Offsets {
         }
         Offsets {
             table: Mutex::new(table),
-            resets: watch::Sender::default(),
+            ..Offsets::default()
         }
     }
 
@@ -113,8 +115,18 @@ impl Offsets {
         {
             return Commit::ResetPending;
         }
-        table.set_committed(group, topic, queue_id, offset);
+        let before = table.set_committed(group, topic, queue_id, offset);
+        drop(table);
+        if before.is_none() {
+            self.first_commit.notify_one();
+        }
         Commit::Done
+    }
+
+    /// Waits for a first commit of a group in a queue since this last returned. Until it is saved, a crash takes the group
+    /// back to where it once began, not just a little.
+    pub async fn first_commit(&self) {
+        self.first_commit.notified().await;
     }
 
     /// Remembers where a pull ended.
@@ -337,17 +349,21 @@ impl Table {
             .or_default()
     }
 
-    fn set_committed(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) {
-        match self.existing_mut(group, topic, queue_id) {
-            Some(queue) if queue.committed == Some(offset) => return,
-            Some(queue) => queue.committed = Some(offset),
-            None => self.queue_mut(group, topic, queue_id).committed = Some(offset),
+    /// Returns what was committed before.
+    fn set_committed(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
+        let before = match self.existing_mut(group, topic, queue_id) {
+            Some(queue) => queue.committed.replace(offset),
+            None => self.queue_mut(group, topic, queue_id).committed.replace(offset),
+        };
+        if before == Some(offset) {
+            return before;
         }
         self.changes += 1;
         self.commits += 1;
         if self.commits.is_multiple_of(COMMITS_PER_VERSION) {
             self.version.counter += 1;
         }
+        before
     }
 }
 

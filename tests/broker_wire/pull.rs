@@ -10,7 +10,7 @@ use rmq::protocol::request::pull::{
     pull_flag,
 };
 
-use crate::harness::{BEGIN_MS, Client, TestBroker, consumer, number, pull};
+use crate::harness::{BEGIN_MS, Client, PATIENCE, TestBroker, consumer, number, pull};
 
 const SUSPEND: i32 = pull_flag::SUBSCRIPTION | pull_flag::SUSPEND;
 
@@ -473,6 +473,29 @@ async fn offsets_are_committed_queried_and_kept_over_a_restart() {
         (behind.code, behind.header.next_begin_offset),
         (response::PULL_OFFSET_MOVED, 3)
     );
+}
+
+/// A crash before the first saving would take the group back to where it began: the first is saved without the interval.
+#[tokio::test]
+async fn a_groups_first_commit_in_a_queue_is_saved_at_once() {
+    let interval = Duration::from_secs(3600);
+    let broker = TestBroker::start_with(move |setup| setup.options.offsets_interval = interval).await;
+    let client = broker.connect().await;
+    client.send("orders", "a").await;
+    client.beat(&consumer("one", "readers", &["orders"])).await;
+    let commit = client
+        .request(request::UPDATE_CONSUMER_OFFSET, &update("orders", 1))
+        .await;
+    assert_eq!(commit.code, response::SUCCESS, "{:?}", commit.remark);
+    let file = broker.folder.path().join("store/config/consumerOffset.json");
+    let saved = async {
+        while !std::fs::read_to_string(&file).is_ok_and(|text| text.contains("orders@readers")) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, saved)
+        .await
+        .expect("the commit is saved long before the interval ends");
 }
 
 #[tokio::test]

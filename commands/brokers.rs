@@ -43,10 +43,14 @@ impl<T> Answers<T> {
     }
 }
 
-/// Names each broker that could not be asked.
+/// Names each broker that could not be asked; what one broker says of each of its queues is told once.
 pub fn tell(failed: &[(BrokerAddress, ClientError)]) {
+    let mut told = BTreeSet::new();
     for (broker, error) in failed {
-        output::note(format!("{}: {error}", broker.name));
+        let line = format!("{}: {error}", broker.name);
+        if told.insert(line.clone()) {
+            output::note(line);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use indicatif::HumanCount;
 use serde::Serialize;
 
 /// How the process ends. Part of the interface: scripts depend on the numbers.
@@ -156,6 +157,15 @@ pub trait Row: Serialize {
 /// The text of a value, or `-` where it is unknown: never 0, −1 or 1970.
 pub fn or_dash<T: fmt::Display>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// A number of things: `1 queue`, `2 queues`.
+pub fn count(number: u64, thing: &str) -> String {
+    format!(
+        "{} {thing}{}",
+        HumanCount(number),
+        if number == 1 { "" } else { "s" }
+    )
 }
 
 impl Format {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Interval};
 use crate::Common;
 use crate::connect::exit_of;
 use crate::input::{Input, Piece, Split};
-use crate::output::{self, Exit, Failure, Format};
+use crate::output::{self, Exit, Failure, Format, count};
 use crate::queue_name::{self, QueueName};
 use crate::record::{self, Draft};
 use crate::signals::Interrupts;
@@ -627,14 +627,6 @@ impl Report {
         }
         summary
     }
-}
-
-fn count(number: u64, thing: &str) -> String {
-    format!(
-        "{} {thing}{}",
-        HumanCount(number),
-        if number == 1 { "" } else { "s" }
-    )
 }
 
 /// A bar on stderr; indicatif hides it where stderr is no terminal.

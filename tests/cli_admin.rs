@@ -406,3 +406,21 @@ fn a_running_broker_shows_and_changes_its_configuration() {
     assert_eq!(kept.stdout, "fileReservedTime=48\n");
     assert_eq!(rmq(&["-n", server.namesrv(), "broker", "show", "nobody"]).code, 4);
 }
+
+#[test]
+fn a_reset_of_an_unknown_group_is_exit_4_and_shows_no_preview() {
+    let store = tempfile::tempdir().expect("a folder");
+    let server = Server::broker(store.path(), &[]);
+    server.rmq(&["topic", "create", "t"]).ends_with(0);
+    for consent in ["--dry-run", "--yes"] {
+        let ran = server
+            .rmq(&["group", "reset", "nobody", "-t", "t", "--to", "first", consent])
+            .ends_with(4);
+        assert_eq!(ran.stdout, "");
+        assert!(
+            ran.stderr.contains("group \"nobody\" not found"),
+            "{}",
+            ran.stderr
+        );
+    }
+}

@@ -4,7 +4,7 @@ mod terminal;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -450,4 +450,108 @@ fn a_reader_that_goes_away_is_success_and_nothing_is_lost() {
         .expect("the pipe holds fewer than all");
     let begin: usize = first.parse().expect("a number");
     assert_eq!(rest.lines().count(), 2000 - begin);
+}
+
+#[test]
+fn a_new_group_begins_at_the_offset_that_from_names() {
+    let (_store, server) = server();
+    server
+        .rmq_reading(&["send", "orders", "--lines", "--queue", "0"], b"a\nb\nc\n")
+        .ends_with(0);
+    let ran = server.rmq(&["consume", "orders", "-g", "fresh", "--from", "1", "--until-end"]);
+    assert_eq!(ran.ends_with(0).stdout, "b\nc\n");
+}
+
+#[test]
+fn topics_that_exist_are_read_while_others_are_waited_for() {
+    let (_store, server) = server();
+    server.rmq(&["send", "orders", "a"]).ends_with(0);
+    let ran = server
+        .rmq(&["consume", "orders", "missing", "--idle", "100ms"])
+        .ends_with(0);
+    assert_eq!(ran.stdout, "a\n");
+    assert!(
+        ran.stderr.contains("\"missing\" does not exist yet"),
+        "{}",
+        ran.stderr
+    );
+    server
+        .rmq(&["consume", "missing", "--idle", "100ms"])
+        .ends_with(0);
+}
+
+#[test]
+fn a_topic_that_comes_to_be_is_read_too() {
+    let (_store, server) = server();
+    server.rmq(&["topic", "create", "orders"]).ends_with(0);
+    let mut consumer = command(&["-n", server.namesrv(), "consume", "orders", "late", "-n", "1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut line = String::new();
+    let mut stderr = BufReader::new(consumer.stderr.take().expect("stderr is a pipe"));
+    stderr.read_line(&mut line).expect("stderr is readable");
+    assert!(line.contains("waiting for it"), "{line}");
+    server.rmq(&["send", "late", "x"]).ends_with(0);
+    assert!(wait(&mut consumer).success());
+    let mut printed = String::new();
+    let mut stdout = consumer.stdout.take().expect("stdout is a pipe");
+    stdout.read_to_string(&mut printed).expect("stdout is readable");
+    assert_eq!(printed, "x\n");
+}
+
+#[test]
+fn failed_commands_without_a_group_are_counted_and_told_by_the_exit_code() {
+    let (_store, server) = server();
+    server
+        .rmq_reading(&["send", "orders", "--lines", "--queue", "0"], b"good\nbad\n")
+        .ends_with(0);
+    let some = [
+        "consume",
+        "orders",
+        "--until-end",
+        "--exec",
+        "[ \"$(cat)\" != bad ]",
+    ];
+    let ran = server.rmq(&some).ends_with(3);
+    assert!(ran.stderr.contains("1 done, 1 failed"), "{}", ran.stderr);
+    server
+        .rmq(&["consume", "orders", "--until-end", "--exec", "false"])
+        .ends_with(1);
+}
+
+#[test]
+fn the_first_interrupt_says_which_commands_are_waited_for_and_the_second_ends_at_once() {
+    let (_store, server) = server();
+    server.rmq(&["send", "orders", "a"]).ends_with(0);
+    let exec = "echo started; exec sleep 5";
+    let mut consumer = command(&[
+        "-n",
+        server.namesrv(),
+        "consume",
+        "orders",
+        "-g",
+        "g",
+        "--exec",
+        exec,
+    ])
+    .stdout(Stdio::piped())
+    .stderr(Stdio::piped())
+    .spawn()
+    .expect("the binary runs");
+    let mut line = String::new();
+    let mut stdout = BufReader::new(consumer.stdout.take().expect("stdout is a pipe"));
+    stdout.read_line(&mut line).expect("stdout is readable");
+    assert_eq!(line, "started\n");
+    terminal::signal(&consumer, rustix::process::Signal::INT);
+    let mut said = String::new();
+    let mut stderr = BufReader::new(consumer.stderr.take().expect("stderr is a pipe"));
+    stderr.read_line(&mut said).expect("stderr is readable");
+    assert!(
+        said.contains("waiting for 1 command; Ctrl-C again ends at once"),
+        "{said}"
+    );
+    terminal::signal(&consumer, rustix::process::Signal::INT);
+    assert_eq!(wait(&mut consumer).code(), Some(130));
 }

@@ -85,6 +85,11 @@ impl Idle {
         state.since = Instant::now();
     }
 
+    /// Messages under way now.
+    pub fn busy(&self) -> usize {
+        self.lock().busy
+    }
+
     /// Waits until nothing happened for as long as `--idle` says; for ever without it.
     pub async fn reached(&self) {
         let Some(limit) = self.limit else {

@@ -1,13 +1,17 @@
 //! Consuming as a member of a group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rmq::client::{Consumed, ConsumerOptions, Order, PullConsumer, PushConsumer, ReceivedMessage, StartFrom};
+use rmq::client::{
+    Admin, ClientError, Consumed, ConsumerOptions, Order, PullConsumer, PushConsumer, ReceivedMessage,
+    StartFrom,
+};
 use rmq::protocol::request::body::MessageQueue;
 use rmq::protocol::request::client::MessageModel;
+use rmq::protocol::request::group::SubscriptionGroupConfig;
 use tokio::sync::watch;
 
 use super::ends::{Count, Idle};
@@ -52,7 +56,7 @@ pub async fn consume(
     } else {
         BTreeMap::new()
     };
-    let start_from = start(args, group, &reader, &queues).await?;
+    let start_from = start(args, group, common, &reader, &queues).await?;
     let consumption = Arc::new(Consumption::new(args, common));
     let mut options = ConsumerOptions::new(common.client(), group);
     options.start_from = start_from;
@@ -79,6 +83,13 @@ pub async fn consume(
     };
     interrupts.second_ends_at_once();
     consumption.ended.send_replace(true);
+    let running = consumption.idle.busy();
+    if interrupted && running > 0 {
+        output::note(format!(
+            "waiting for {}; Ctrl-C again ends at once",
+            output::count(running as u64, "command")
+        ));
+    }
     consumer.close().await;
     consumption.report(interrupted)
 }
@@ -87,6 +98,7 @@ pub async fn consume(
 async fn start(
     args: &Consume,
     group: &str,
+    common: &Common,
     reader: &PullConsumer,
     queues: &[MessageQueue],
 ) -> Result<StartFrom, Failure> {
@@ -117,6 +129,7 @@ async fn start(
         Position::Last => Ok(StartFrom::Last),
         Position::Time(time_ms) => Ok(StartFrom::Timestamp(time_ms)),
         position @ Position::Offset(_) => {
+            create_group(&Admin::new(common.client()), group, &fresh).await?;
             for queue in fresh {
                 let offset = offset_of(reader, queue, position).await?;
                 reader.commit(queue, offset).await?;
@@ -124,6 +137,23 @@ async fn start(
             Ok(StartFrom::First)
         }
     }
+}
+
+/// Creates the group at the brokers of these queues that do not know it: they keep no offsets of unknown groups.
+async fn create_group(admin: &Admin, group: &str, queues: &[&MessageQueue]) -> Result<(), ClientError> {
+    let topics: BTreeSet<&str> = queues.iter().map(|queue| queue.topic.as_str()).collect();
+    let mut brokers = BTreeSet::new();
+    for topic in topics {
+        brokers.extend(admin.brokers_of_topic(topic).await?);
+    }
+    for broker in brokers {
+        let groups = admin.group_configs(&broker.address).await?;
+        if !groups.subscription_group_table.contains_key(group) {
+            let config = SubscriptionGroupConfig::named(group);
+            admin.put_group(&broker.address, &config).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Handles the messages of one call: one, as the options say.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rmq::client::{ClientError, PullConsumer, ReceivedMessage};
 use rmq::protocol::request::body::MessageQueue;
+use tokio::time::Instant;
 
 use super::ends::Idle;
 use super::sink::Taken;
@@ -27,22 +28,58 @@ pub async fn read(args: &Consume, common: &Common, mut interrupts: Interrupts) -
         .map(|topic| (topic.clone(), args.expression().to_owned()))
         .collect();
     let mut reader = PullConsumer::with_tags(common.client(), None, tags);
+    let mut tally = Tally::default();
     let ended = tokio::select! {
         () = interrupts.next() => Ok(()),
-        ended = read_to_end(args, common, &mut reader) => ended,
+        ended = read_to_end(args, common, &mut reader, &mut tally) => ended,
     };
     reader.close();
-    ended.map(|()| Exit::Ok)
+    ended.map(|()| tally.tell())
 }
 
-async fn read_to_end(args: &Consume, common: &Common, reader: &mut PullConsumer) -> Result<(), Failure> {
-    let (sink, idle) = (args.sink(common), Idle::new(args.idle));
-    let mut left = args.count.unwrap_or(u64::MAX);
-    let queues = existing_queues(args, reader).await?;
-    for queue in &queues {
-        let offset = offset_of(reader, queue, args.from.unwrap_or(Position::First)).await?;
-        reader.assign(queue.clone(), offset);
+/// How the messages ended so far.
+#[derive(Default)]
+struct Tally {
+    /// Printed, or their commands succeeded.
+    done: u64,
+    /// Their commands failed.
+    failed: u64,
+}
+
+impl Tally {
+    fn add(&mut self, taken: Taken) -> Result<(), Failure> {
+        match taken {
+            Taken::Done => self.done += 1,
+            Taken::Failed => self.failed += 1,
+            Taken::Unprintable(failure) => return Err(failure),
+        }
+        Ok(())
     }
+
+    /// Says how many failed: without a group nothing tries them again.
+    fn tell(&self) -> Exit {
+        if self.failed == 0 {
+            return Exit::Ok;
+        }
+        output::note(format!("{} done, {} failed", self.done, self.failed));
+        if self.done > 0 {
+            Exit::Partial
+        } else {
+            Exit::Failed
+        }
+    }
+}
+
+async fn read_to_end(
+    args: &Consume,
+    common: &Common,
+    reader: &mut PullConsumer,
+    tally: &mut Tally,
+) -> Result<(), Failure> {
+    let (sink, idle) = (args.sink(common), Idle::new(args.idle));
+    let queues = args.queues(reader).await?;
+    begin(args, reader, &queues).await?;
+    let mut missing = Missing::of(args, &queues);
     let mut ends = None;
     let mut unreachable_told = false;
     idle.touch();
@@ -56,7 +93,7 @@ async fn read_to_end(args: &Consume, common: &Common, reader: &mut PullConsumer)
             return Ok(());
         }
         let polled = tokio::select! {
-            polled = reader.poll(POLL_WAIT) => polled,
+            polled = next(args, reader, &mut missing) => polled,
             () = idle.reached() => return Ok(()),
         };
         match polled {
@@ -68,11 +105,8 @@ async fn read_to_end(args: &Consume, common: &Common, reader: &mut PullConsumer)
                     idle.begin();
                     let taken = sink.take(message).await;
                     idle.end();
-                    if let Taken::Unprintable(failure) = taken {
-                        return Err(failure);
-                    }
-                    left -= u64::from(matches!(taken, Taken::Done));
-                    if left == 0 {
+                    tally.add(taken)?;
+                    if args.count == Some(tally.done) {
                         return Ok(());
                     }
                 }
@@ -88,21 +122,73 @@ async fn read_to_end(args: &Consume, common: &Common, reader: &mut PullConsumer)
     }
 }
 
-/// Waits for every topic to exist, unless there is nothing to wait for.
-async fn existing_queues(args: &Consume, reader: &PullConsumer) -> Result<Vec<MessageQueue>, Failure> {
-    let mut queues = args.queues(reader).await?;
-    let has_queues = |queues: &[MessageQueue], topic: &str| queues.iter().any(|queue| queue.topic == topic);
-    for topic in &args.topics {
-        while !has_queues(&queues, topic) {
-            tokio::time::sleep(TOPIC_PAUSE).await;
-            match reader.queues(topic).await {
-                Ok(found) => queues.extend(found),
-                Err(ClientError::TopicNotFound(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
+/// Topics that do not exist yet: looked for while the others are read.
+struct Missing {
+    topics: Vec<String>,
+    look_at: Instant,
+}
+
+impl Missing {
+    /// Those of the command line that have no queue among these.
+    fn of(args: &Consume, queues: &[MessageQueue]) -> Missing {
+        let is_missing = |topic: &&String| !queues.iter().any(|queue| queue.topic == **topic);
+        Missing {
+            topics: args.topics.iter().filter(is_missing).cloned().collect(),
+            look_at: Instant::now() + TOPIC_PAUSE,
         }
     }
-    Ok(queues)
+
+    /// Looks for them, every [`TOPIC_PAUSE`], and begins to read those that are there.
+    async fn look(&mut self, args: &Consume, reader: &mut PullConsumer) -> Result<(), ClientError> {
+        if self.topics.is_empty() || Instant::now() < self.look_at {
+            return Ok(());
+        }
+        self.look_at = Instant::now() + TOPIC_PAUSE;
+        let mut unreachable = None;
+        for topic in std::mem::take(&mut self.topics) {
+            let begun = match reader.queues(&topic).await {
+                Ok(queues) => begin(args, reader, &queues).await.map(|()| !queues.is_empty()),
+                Err(ClientError::TopicNotFound(_)) => Ok(false),
+                Err(error) => Err(error),
+            };
+            match begun {
+                Ok(true) => {}
+                Ok(false) => self.topics.push(topic),
+                Err(error) if error.is_unreachable() => {
+                    self.topics.push(topic);
+                    unreachable.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        unreachable.map_or(Ok(()), Err)
+    }
+}
+
+/// Reads these queues too, each from where `--from` says. All or none: nothing is begun twice.
+async fn begin(
+    args: &Consume,
+    reader: &mut PullConsumer,
+    queues: &[MessageQueue],
+) -> Result<(), ClientError> {
+    let mut begins = Vec::with_capacity(queues.len());
+    for queue in queues {
+        begins.push(offset_of(reader, queue, args.from.unwrap_or(Position::First)).await?);
+    }
+    for (queue, offset) in queues.iter().zip(begins) {
+        reader.assign(queue.clone(), offset);
+    }
+    Ok(())
+}
+
+/// The next messages, of topics that have come to be too.
+async fn next(
+    args: &Consume,
+    reader: &mut PullConsumer,
+    missing: &mut Missing,
+) -> Result<Vec<ReceivedMessage>, ClientError> {
+    missing.look(args, reader).await?;
+    reader.poll(POLL_WAIT).await
 }
 
 /// Where reading ends, if it does and once that is known: at the end of now, or behind the last message of `--to`.

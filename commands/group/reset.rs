@@ -7,6 +7,7 @@ use rmq::protocol::request::pull::Boundary;
 use rmq::protocol::request::topic::TopicOffset;
 use serde::Serialize;
 
+use super::not_found;
 use crate::Common;
 use crate::brokers::{Answers, ask_each, holders_in_one_cluster, tell};
 use crate::connect::exit_of;
@@ -74,6 +75,18 @@ impl Reset {
     pub async fn run(self, common: &Common) -> Result<Exit, Failure> {
         let admin = Admin::new(common.client());
         let brokers = holders_in_one_cluster(&admin, &self.topic, self.cluster.as_deref()).await?;
+        let known = ask_each(brokers.clone(), async |broker| {
+            let groups = admin.group_configs(&broker.address).await?;
+            Ok(groups.subscription_group_table.contains_key(&self.group))
+        })
+        .await;
+        if !known.good.iter().any(|(_, knows)| *knows) {
+            return if known.failed.is_empty() {
+                Err(not_found(&self.group))
+            } else {
+                Ok(known.tell_failures())
+            };
+        }
         let planned = ask_each(brokers, async |broker| self.plan(&admin, broker).await).await;
         if planned.good.iter().all(|(_, rows)| rows.is_empty()) {
             return match &self.queue {

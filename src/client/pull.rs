@@ -180,7 +180,12 @@ impl PullConsumer {
         let deadline = Instant::now() + wait;
         loop {
             self.start_pulls();
-            let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.pulls.join_next()).await else {
+            let Ok(ended) = tokio::time::timeout_at(deadline, self.pulls.join_next()).await else {
+                return Ok(Vec::new());
+            };
+            let Some(ended) = ended else {
+                // Nothing is assigned, so nothing can arrive.
+                tokio::time::sleep_until(deadline).await;
                 return Ok(Vec::new());
             };
             // An aborted pull and one from before a seek are nobody's.

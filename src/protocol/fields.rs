@@ -3,82 +3,72 @@
 //!
 //! Real clients put numbers and booleans where Java writes strings (C++, Node); [`Fields`] holds the text of any scalar.
 
-use bytes::Bytes;
+use std::ops::Range;
+
 use smallvec::SmallVec;
 
 /// Most fields a header may carry; more is a malformed frame.
 pub const FIELDS_MAX: usize = 256;
 
-/// Where a text lies: in the header bytes, or among the texts that the header does not hold as they are. Eight bytes,
-/// because a frame holds many and is moved often.
+/// Where a text lies in [`Fields::text`]. Eight bytes, because a frame holds many and is moved often.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
-    /// The top bit tells the two apart: no header is half as long.
     start: u32,
     end: u32,
 }
 
-const OWN: u32 = 1 << 31;
-
-impl Span {
-    /// Range of the header bytes, checked to be UTF-8.
-    pub(super) fn header(start: usize, end: usize) -> Span {
+impl From<Range<usize>> for Span {
+    /// Headers are shorter than 16 MiB, so that 32 bits are enough.
+    fn from(range: Range<usize>) -> Span {
         Span {
-            start: start as u32,
-            end: end as u32,
-        }
-    }
-
-    /// Range of [`Fields::own`].
-    pub(super) fn own(start: usize, end: usize) -> Span {
-        Span {
-            start: start as u32 | OWN,
-            end: end as u32,
+            start: range.start as u32,
+            end: range.end as u32,
         }
     }
 }
 
+impl Span {
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
 /// Room for the texts of a usual answer, so that they are put without a second allocation.
-const OWN_BYTES: usize = 224;
+const PUT_BYTES: usize = 224;
 
 /// Named texts of one header. Keys are looked up by a scan: headers have few fields and the scan touches one line of cache.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
-    pub(super) header: Bytes,
-    /// Texts that were unescaped, and texts that this side put.
-    pub(super) own: String,
+    /// All names and values: a decoded header as it came and what was unescaped behind it, or what this side put.
+    pub(super) text: String,
     pub(super) entries: SmallVec<[(Span, Span); 16]>,
 }
 
 impl Fields {
     /// The text of the field, `None` when absent or null.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let (_, value) = self
-            .entries
-            .iter()
-            .find(|(key, _)| self.bytes(*key) == name.as_bytes())?;
-        Some(self.text(*value))
+        let (_, value) = self.entries.iter().find(|(key, _)| self.is(*key, name))?;
+        Some(self.at(*value))
     }
 
     /// Like [`Fields::get`], with the search beginning at `next`, which is moved behind the hit: reading fields in the
     /// order they were written looks at each once.
     pub fn get_from(&self, next: &mut usize, name: &str) -> Option<&str> {
         let (before, from) = self.entries.split_at((*next).min(self.entries.len()));
-        let matches = |(key, _): &&(Span, Span)| self.bytes(*key) == name.as_bytes();
         let found = from
             .iter()
-            .position(|entry| matches(&entry))
+            .position(|(key, _)| self.is(*key, name))
             .map(|at| at + before.len());
-        let at = found.or_else(|| before.iter().position(|entry| matches(&entry)))?;
+        let at = found.or_else(|| before.iter().position(|(key, _)| self.is(*key, name)))?;
         *next = at + 1;
-        Some(self.text(self.entries[at].1))
+        Some(self.at(self.entries[at].1))
     }
 
     /// All fields in the order they came.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.entries
             .iter()
-            .map(|(key, value)| (self.text(*key), self.text(*value)))
+            .map(|(key, value)| (self.at(*key), self.at(*value)))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -91,33 +81,23 @@ impl Fields {
 
     /// Adds a field.
     pub fn put(&mut self, name: &str, value: impl FieldText) {
-        if self.own.capacity() == 0 {
-            self.own.reserve(OWN_BYTES);
+        if self.text.capacity() == 0 {
+            self.text.reserve(PUT_BYTES);
         }
-        let start = self.own.len();
-        self.own.push_str(name);
-        let middle = self.own.len();
-        value.append_to(&mut self.own);
-        let end = self.own.len();
-        self.entries
-            .push((Span::own(start, middle), Span::own(middle, end)));
+        let start = self.text.len();
+        self.text.push_str(name);
+        let middle = self.text.len();
+        value.append_to(&mut self.text);
+        let end = self.text.len();
+        self.entries.push(((start..middle).into(), (middle..end).into()));
     }
 
-    fn text(&self, span: Span) -> &str {
-        if span.start & OWN != 0 {
-            return &self.own[(span.start & !OWN) as usize..span.end as usize];
-        }
-        std::str::from_utf8(self.bytes(span))
-            .expect("a header is checked to be UTF-8 before its fields are taken")
+    fn at(&self, span: Span) -> &str {
+        &self.text[span.range()]
     }
 
-    fn bytes(&self, span: Span) -> &[u8] {
-        let (start, end) = ((span.start & !OWN) as usize, span.end as usize);
-        if span.start & OWN != 0 {
-            &self.own.as_bytes()[start..end]
-        } else {
-            &self.header[start..end]
-        }
+    fn is(&self, key: Span, name: &str) -> bool {
+        &self.text.as_bytes()[key.range()] == name.as_bytes()
     }
 }
 
@@ -200,7 +180,7 @@ macro_rules! decimal_field {
     ($($number:ty = $expected:literal)*) => { $(impl<'a> FieldValue<'a> for $number {
         fn parse(name: &'static str, text: Option<&'a str>) -> Result<Self, BadField> {
             let text = text.ok_or(BadField::Missing(name))?;
-            text.trim().parse().map_err(|_| BadField::Unreadable { name, value: text.chars().take(64).collect(), expected: $expected })
+            text.parse().or_else(|_| text.trim().parse()).map_err(|_| BadField::Unreadable { name, value: text.chars().take(64).collect(), expected: $expected })
         }
         fn put(&self, name: &'static str, fields: &mut Fields) {
             fields.put(name, *self);

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
 
 use super::fastjson::{self, BadBody};
-use super::fields::{BadField, FIELDS_MAX, Fields, Header, Span};
+use super::fields::{BadField, FIELDS_MAX, Fields, Header};
 use super::{FRAME_BYTES_MAX, VERSION};
 
 /// How a header is written. Each side reads both; an answer uses the encoding of its request.
@@ -332,7 +332,7 @@ struct Cursor<'a> {
     at: usize,
 }
 
-impl Cursor<'_> {
+impl<'a> Cursor<'a> {
     fn take(&mut self, len: usize) -> Result<usize, Malformed> {
         let start = self.at;
         if len > self.bytes.len() - start {
@@ -358,17 +358,18 @@ impl Cursor<'_> {
         usize::try_from(stated).map_err(|_| Malformed::Header("a negative length"))
     }
 
-    fn span(&mut self, len: usize) -> Result<Span, Malformed> {
+    fn text(&mut self, len: usize) -> Result<&'a str, Malformed> {
         let start = self.take(len)?;
         std::str::from_utf8(&self.bytes[start..start + len])
-            .map_err(|_| Malformed::Header("text is not UTF-8"))?;
-        Ok(Span::header(start, start + len))
+            .map_err(|_| Malformed::Header("text is not UTF-8"))
     }
 }
 
 fn decode_binary(header: Bytes) -> Result<Frame, Malformed> {
-    let bytes = header.clone();
-    let mut cursor = Cursor { bytes: &bytes, at: 0 };
+    let mut cursor = Cursor {
+        bytes: &header,
+        at: 0,
+    };
     let mut frame = Frame::bare(i32::from(cursor.i16()?), 0);
     frame.language = Language(cursor.array::<1>()?[0]);
     frame.version = i32::from(cursor.i16()?);
@@ -377,18 +378,19 @@ fn decode_binary(header: Bytes) -> Result<Frame, Malformed> {
     let remark_len = cursor.length()?;
     if remark_len > 0 {
         let start = cursor.take(remark_len)?;
-        frame.remark = Some(String::from_utf8_lossy(&bytes[start..start + remark_len]).into_owned());
+        frame.remark = Some(String::from_utf8_lossy(&header[start..start + remark_len]).into_owned());
     }
     let map_len = cursor.length()?;
     let map_end = cursor.at + map_len;
-    if map_end > bytes.len() {
+    if map_end > header.len() {
         return Err(Malformed::Header("a length points behind the header"));
     }
+    frame.fields.text.reserve(map_len);
     while cursor.at < map_end {
         let key_len = usize::try_from(cursor.i16()?).map_err(|_| Malformed::Header("a negative length"))?;
-        let key = cursor.span(key_len)?;
+        let key = cursor.text(key_len)?;
         let value_len = cursor.length()?;
-        let value = cursor.span(value_len)?;
+        let value = cursor.text(value_len)?;
         if cursor.at > map_end {
             return Err(Malformed::Header("a field reaches over the end of the map"));
         }
@@ -397,10 +399,9 @@ fn decode_binary(header: Bytes) -> Result<Frame, Malformed> {
         }
         // Java reads an empty value as absent on this path.
         if value_len > 0 {
-            frame.fields.entries.push((key, value));
+            frame.fields.put(key, value);
         }
     }
-    frame.fields.header = header;
     frame.encoding = Encoding::Binary;
     Ok(frame)
 }

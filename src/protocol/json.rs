@@ -11,13 +11,18 @@ use super::frame::{Frame, Language, Malformed};
 /// Deepest nesting that is skipped among members we do not know.
 const DEPTH_MAX: usize = 16;
 
+/// Room for what is usually unescaped in a header.
+const UNESCAPED_BYTES: usize = 256;
+
 /// Reads the header of a frame; the body is added by the caller.
 pub(super) fn decode_header(header: Bytes) -> Result<Frame, Malformed> {
-    std::str::from_utf8(&header).map_err(|_| Malformed::Header("not UTF-8"))?;
-    let bytes = header.clone();
-    let mut reader = Reader { bytes: &bytes, at: 0 };
+    let text = std::str::from_utf8(&header).map_err(|_| Malformed::Header("not UTF-8"))?;
+    let bytes = text.as_bytes();
+    let mut reader = Reader { text, bytes, at: 0 };
     let mut frame = super::frame::empty();
-    frame.fields.header = header;
+    // What is unescaped goes behind the header: usually the properties of one message.
+    frame.fields.text.reserve(text.len() + UNESCAPED_BYTES);
+    frame.fields.text.push_str(text);
     reader.object(|reader, key| {
         match reader.plain(key) {
             b"code" => frame.code = reader.number()?,
@@ -39,6 +44,8 @@ pub(super) fn decode_header(header: Bytes) -> Result<Frame, Malformed> {
 }
 
 struct Reader<'a> {
+    text: &'a str,
+    /// The same text: every byte that matters to JSON is ASCII.
     bytes: &'a [u8],
     at: usize,
 }
@@ -155,7 +162,7 @@ impl<'a> Reader<'a> {
             }
             _ => self.scalar()?,
         };
-        let text = std::str::from_utf8(&self.bytes[start..end]).expect("the header is UTF-8");
+        let text = &self.text[start..end];
         if text == "null" || text.is_empty() {
             return Ok(0);
         }
@@ -167,8 +174,8 @@ impl<'a> Reader<'a> {
     fn text(&mut self) -> Result<Option<String>, Malformed> {
         if self.peek()? != b'"' {
             let (start, end) = self.scalar()?;
-            let text = &self.bytes[start..end];
-            return Ok((text != b"null").then(|| String::from_utf8_lossy(text).into_owned()));
+            let text = &self.text[start..end];
+            return Ok((text != "null").then(|| text.to_owned()));
         }
         let quoted = self.quoted()?;
         let mut text = String::new();
@@ -181,8 +188,7 @@ impl<'a> Reader<'a> {
             return Ok(u8::try_from(self.number()?).map_or(Language::OTHER, Language));
         }
         let name = self.quoted()?;
-        let name = std::str::from_utf8(self.plain(name)).expect("the header is UTF-8");
-        Ok(super::frame::language_named(name))
+        Ok(super::frame::language_named(&self.text[name.start..name.end]))
     }
 
     /// `extFields`: any scalar is taken as its text, null as absent, a nested value as its JSON text.
@@ -204,14 +210,14 @@ impl<'a> Reader<'a> {
                 b'{' | b'[' => {
                     let start = reader.at;
                     reader.skip(0)?;
-                    Span::header(start, reader.at)
+                    Span::from(start..reader.at)
                 }
                 _ => {
                     let (start, end) = reader.scalar()?;
                     if &reader.bytes[start..end] == b"null" {
                         return Ok(());
                     }
-                    Span::header(start, end)
+                    Span::from(start..end)
                 }
             };
             fields.entries.push((key, value));
@@ -221,16 +227,15 @@ impl<'a> Reader<'a> {
 
     fn field_span(&self, quoted: Quoted, fields: &mut Fields) -> Result<Span, Malformed> {
         if !quoted.escaped {
-            return Ok(Span::header(quoted.start, quoted.end));
+            return Ok(Span::from(quoted.start..quoted.end));
         }
-        let start = fields.own.len();
-        self.unescape(quoted, &mut fields.own)?;
-        Ok(Span::own(start, fields.own.len()))
+        let start = fields.text.len();
+        self.unescape(quoted, &mut fields.text)?;
+        Ok(Span::from(start..fields.text.len()))
     }
 
     fn unescape(&self, quoted: Quoted, out: &mut String) -> Result<(), Malformed> {
-        let mut rest =
-            std::str::from_utf8(&self.bytes[quoted.start..quoted.end]).expect("the header is UTF-8");
+        let mut rest = &self.text[quoted.start..quoted.end];
         while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
             out.push_str(&rest[..at]);
             let escape = rest
@@ -302,13 +307,12 @@ impl<'a> Reader<'a> {
 }
 
 fn hex4(text: &str, at: usize) -> Result<u32, Malformed> {
-    let digits = text
-        .get(at..at + 4)
-        .ok_or(Malformed::Header("a short \\u escape"))?;
-    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return Err(Malformed::Header("a bad \\u escape"));
-    }
-    u32::from_str_radix(digits, 16).map_err(|_| Malformed::Header("a bad \\u escape"))
+    let digits = text.as_bytes().get(at..at + 4);
+    let digits = digits.ok_or(Malformed::Header("a short \\u escape"))?;
+    digits.iter().try_fold(0, |unit, digit| {
+        let value = char::from(*digit).to_digit(16);
+        Ok(unit << 4 | value.ok_or(Malformed::Header("a bad \\u escape"))?)
+    })
 }
 
 /// Writes the header of a frame: members in the order Java writes them, every field a string.
@@ -347,6 +351,11 @@ pub(super) fn encode_header(frame: &Frame, out: &mut BytesMut) {
 fn write_string(text: &str, out: &mut BytesMut) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.put_u8(b'"');
+    if !needs_escape(text) {
+        out.extend_from_slice(text.as_bytes());
+        out.put_u8(b'"');
+        return;
+    }
     let mut plain = 0;
     for (at, byte) in text.bytes().enumerate() {
         if byte >= 0x20 && byte != b'"' && byte != b'\\' {
@@ -367,4 +376,11 @@ fn write_string(text: &str, out: &mut BytesMut) {
     }
     out.extend_from_slice(&text.as_bytes()[plain..]);
     out.put_u8(b'"');
+}
+
+/// Whether a text has a byte that JSON escapes. Looks at all bytes without branches, many at a time.
+fn needs_escape(text: &str) -> bool {
+    text.bytes().fold(false, |found, byte| {
+        found | (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+    })
 }

@@ -335,10 +335,23 @@ pub fn records(mut bytes: &[u8]) -> impl Iterator<Item = Result<RecordView<'_>, 
 
 /// The pairs of encoded properties. Pairs without a name, a separator or a value are skipped, as Java skips them.
 pub fn properties(encoded: &str) -> impl Iterator<Item = (&str, &str)> {
-    encoded
-        .split(PROPERTY_SEPARATOR)
-        .filter_map(|pair| pair.split_once(NAME_VALUE_SEPARATOR))
-        .filter(|(name, value)| !name.is_empty() && !value.is_empty())
+    // Both separators are one byte in UTF-8, so that a search over bytes cuts between characters.
+    let mut rest = encoded;
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let end = memchr::memchr(PROPERTY_SEPARATOR as u8, rest.as_bytes()).unwrap_or(rest.len());
+            let pair = &rest[..end];
+            rest = rest.get(end + 1..).unwrap_or("");
+            let Some(middle) = memchr::memchr(NAME_VALUE_SEPARATOR as u8, pair.as_bytes()) else {
+                continue;
+            };
+            let (name, value) = (&pair[..middle], &pair[middle + 1..]);
+            if !name.is_empty() && !value.is_empty() {
+                return Some((name, value));
+            }
+        }
+        None
+    })
 }
 
 /// The value of one property in encoded properties. A name that occurs twice, as in the records of a batch, has its last

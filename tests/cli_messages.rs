@@ -372,8 +372,9 @@ fn time_ranges_mean_what_they_say() {
 fn broadcast_readers_each_get_everything_from_where_they_begin() {
     let (_store, server) = server();
     server.rmq(&["send", "news", "one", "--queue", "0"]).ends_with(0);
-    for _ in 0..2 {
-        let home = tempfile::tempdir().expect("a folder");
+    let homes = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    // The same reader again goes on where it was.
+    for (home, printed) in [(&homes[0], "one\n"), (&homes[1], "one\n"), (&homes[0], "")] {
         let ran = command(&[
             "-n",
             server.namesrv(),
@@ -389,7 +390,8 @@ fn broadcast_readers_each_get_everything_from_where_they_begin() {
         .env("HOME", home.path())
         .output()
         .expect("the binary runs");
-        assert_eq!(String::from_utf8_lossy(&ran.stdout), "one\n");
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        assert_eq!(String::from_utf8_lossy(&ran.stdout), printed);
     }
 }
 

@@ -25,6 +25,12 @@ pub fn client_id(instance: Option<&str>) -> String {
     }
 }
 
+/// The name under which this host keeps what outlives a client, like local offsets: the same in every run (Apache's
+/// broadcasting consumers keep their instance name `DEFAULT`).
+pub fn lasting_name(instance: Option<&str>) -> String {
+    format!("{}@{}", own_address(), instance.unwrap_or("DEFAULT"))
+}
+
 /// The address this host uses towards others; loopback where it has no route to anywhere.
 fn own_address() -> IpAddr {
     // Connecting a datagram socket sends nothing: it only asks the routing table. The target is a documentation address.
@@ -129,5 +135,7 @@ mod tests {
         assert_eq!(ids.len(), 10_000);
         assert_ne!(client_id(None), client_id(None));
         assert!(client_id(Some("worker-1")).ends_with("@worker-1"));
+        assert!(lasting_name(None).ends_with("@DEFAULT"));
+        assert_eq!(lasting_name(Some("worker-1")), client_id(Some("worker-1")));
     }
 }

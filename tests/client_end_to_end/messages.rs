@@ -183,12 +183,13 @@ async fn every_broadcasting_consumer_gets_every_message() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut both = [Deliveries::new(), Deliveries::new()];
     let mut consumers = Vec::new();
-    for deliveries in &both {
-        let options = ConsumerOptions {
+    for (name, deliveries) in ["one", "other"].into_iter().zip(&both) {
+        let mut options = ConsumerOptions {
             model: MessageModel::Broadcasting,
             local_offsets_dir: dir.path().to_owned(),
             ..consumer_options(&cluster)
         };
+        options.client.instance_name = Some(name.to_owned());
         consumers.push(deliveries.consumer(options, "*", Order::Concurrent).await);
     }
     for deliveries in &mut both {

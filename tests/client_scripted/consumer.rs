@@ -762,6 +762,28 @@ async fn every_broadcasting_consumer_gets_everything_and_asks_no_broker_for_offs
 }
 
 #[tokio::test]
+async fn a_broadcasting_consumer_without_a_name_goes_on_where_its_last_run_ended() {
+    let server = Server::start().await.topic("T", 1);
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut options = options(&server);
+    options.model = MessageModel::Broadcasting;
+    options.local_offsets_dir = dir.path().to_owned();
+    server.put("T", 0, &[], "a");
+    let (first_run, seen) = accepting(options.clone()).await;
+    seen.until("it came", |bodies| bodies == ["a"]).await;
+    let client_id = first_run.client_id().to_owned();
+    first_run.close().await;
+    server.put("T", 0, &[], "b");
+    let (second_run, seen) = accepting(options).await;
+    seen.until("only what is new comes", |bodies| bodies == ["b"])
+        .await;
+    assert_ne!(second_run.client_id(), client_id, "brokers tell the two apart");
+    second_run.close().await;
+    let folders: Vec<_> = std::fs::read_dir(dir.path()).expect("a folder").collect();
+    assert_eq!(folders.len(), 1);
+}
+
+#[tokio::test]
 async fn a_damaged_local_offset_file_does_not_stop_a_broadcasting_consumer() {
     let server = Server::start().await.topic("T", 1);
     server.put("T", 0, &[], "a");

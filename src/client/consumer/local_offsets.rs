@@ -1,5 +1,6 @@
 //! The offsets of a broadcasting consumer in a file of its own (Apache: `LocalFileOffsetStore`, same path and format):
-//! `<dir>/<client id>/<group>/offsets.json`, the version before it beside it as `.bak`.
+//! `<dir>/<ip@instance>/<group>/offsets.json`, the version before it beside it as `.bak`. Without an instance name it is
+//! `ip@DEFAULT`, so that the next run goes on where this one ended.
 //!
 //! A new version is written aside, synced and renamed, so a crash leaves one whole file. A damaged file does not stop the
 //! consumer: the previous version is used, or the file is kept aside and the start policy applies.
@@ -28,10 +29,10 @@ struct Content {
 }
 
 impl LocalOffsets {
-    /// The file of a client's group under `dir`.
-    pub fn new(dir: &Path, client_id: &str, group: &str) -> LocalOffsets {
+    /// The file of a client's group under `dir`; `client` is a name that the client has in every run.
+    pub fn new(dir: &Path, client: &str, group: &str) -> LocalOffsets {
         LocalOffsets {
-            path: dir.join(client_id).join(group).join("offsets.json"),
+            path: dir.join(client).join(group).join("offsets.json"),
         }
     }
 
@@ -60,7 +61,10 @@ impl LocalOffsets {
             .parent()
             .expect("the path ends with a group's folder and a file name");
         fs::create_dir_all(folder)?;
-        let aside = self.path.with_extension("json.new");
+        // Two consumers may share the file; each writes aside on its own.
+        let aside = self
+            .path
+            .with_extension(format!("json.{:08x}.new", fastrand::u32(..)));
         let mut file = File::create(&aside)?;
         file.write_all(&fastjson::write(&Content { offset_table }))?;
         file.sync_all()?;

@@ -338,11 +338,9 @@ impl Membership {
         let offsets = match options.model {
             MessageModel::Clustering => Offsets::at_broker(presence.clone(), &options.group),
             MessageModel::Broadcasting => {
-                let dir = &options.local_offsets_dir;
-                Offsets::in_file(
-                    LocalOffsets::new(dir, &presence.client_id, &options.group),
-                    &options.group,
-                )
+                let name = ids::lasting_name(options.client.instance_name.as_deref());
+                let file = LocalOffsets::new(&options.local_offsets_dir, &name, &options.group);
+                Offsets::in_file(file, &options.group)
             }
         };
         Membership {

@@ -79,7 +79,8 @@ pub struct ConsumerOptions {
     pub keep_pause: Duration,
     /// How long closing waits for the handlers that run.
     pub close_wait: Duration,
-    /// Where broadcasting consumers keep their offsets.
+    /// Where broadcasting consumers keep their offsets. Two of one group on one host need an
+    /// [`instance_name`](ClientOptions::instance_name) each, or the one that starts later goes on where the other is.
     pub local_offsets_dir: PathBuf,
 }
 

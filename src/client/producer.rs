@@ -1,7 +1,8 @@
 //! Sending messages (Apache: `DefaultMQProducer`).
 //!
 //! A send takes its queues in turn. What fails is tried again on another broker while retries and time are left; each try
-//! gets the remaining time divided by the tries left, so that one hanging broker never uses up the time of the others.
+//! gets the remaining time divided by the tries left, so that one hanging broker never uses up the time of the others. Where
+//! there is no other broker, pauses spread the tries over the time of the send: a broker that restarts is back by then.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -28,6 +29,8 @@ use crate::protocol::request::send::{SendReply, SendRequest};
 
 /// A try needs at least this long for its answer; with less left, none starts.
 const TRY_MIN: Duration = Duration::from_millis(10);
+/// Longest pause before another try at the only broker there is.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Refusals that another broker may not repeat: what Apache's producers retry, and 204, 205, 1500 of old and leaving brokers.
 const RETRIED: [i32; 8] = [
     response::TOPIC_NOT_EXIST,
@@ -265,6 +268,13 @@ impl Sender {
         let mut tries: Vec<FailedTry> = Vec::new();
         let tries_max = self.options.retries + 1;
         for tried in 0..tries_max {
+            if tries
+                .last()
+                .is_some_and(|failed| is_worth_waiting(failed, &route))
+            {
+                let left = deadline.saturating_duration_since(Instant::now());
+                tokio::time::sleep((left / (tries_max - tried + 1)).min(PAUSE_MAX)).await;
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             if left < TRY_MIN {
                 break;
@@ -424,6 +434,16 @@ fn is_worth_another_try(error: &ClientError) -> bool {
         ClientError::Refused { code, .. } => RETRIED.contains(code),
         error => error.is_unreachable() || matches!(error, ClientError::NotSent { .. }),
     }
+}
+
+/// Whether only time helps: the broker is not there, and it is the only one.
+fn is_worth_waiting(failed: &FailedTry, route: &Route) -> bool {
+    let absent = matches!(
+        failed.error,
+        ClientError::Unreachable { .. } | ClientError::Disconnected { .. }
+    );
+    let mut names = route.writable.iter().map(|queue| &queue.broker_name);
+    absent && names.all(|name| *name == failed.broker_name)
 }
 
 async fn within<T>(

@@ -7,6 +7,7 @@ use rmq::protocol::code::{request, response};
 use rmq::protocol::frame::Frame;
 use rmq::protocol::message::decode_batch;
 use rmq::protocol::request::send::SendRequest;
+use tokio::net::TcpListener;
 
 use crate::server::{PATIENCE, Reply, Server};
 
@@ -177,6 +178,24 @@ async fn no_try_starts_without_time_for_its_answer() {
             other => panic!("{other}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_short_restart_of_the_only_broker_is_survived() {
+    let names = Server::start().await.topic("T", 1);
+    let before = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = before.local_addr().expect("a bound address").to_string();
+    names.set_brokers(&[("b", &address)]);
+    let producer = Producer::start(options(&names));
+    let restart = async {
+        drop(before.accept().await.expect("the first try"));
+        drop(before);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        Server::start_at(&address).await
+    };
+    let message = message();
+    let (sent, _after) = tokio::join!(producer.send(&message), restart);
+    assert_eq!(sent.expect("sent").queue.broker_name, "b");
 }
 
 #[tokio::test]

@@ -76,7 +76,12 @@ struct State {
 impl Server {
     /// A server with one broker, `broker-a`, that is itself.
     pub async fn start() -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Server::start_at("127.0.0.1:0").await
+    }
+
+    /// The same at an address that somebody may have used before.
+    pub async fn start_at(address: &str) -> Server {
+        let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("a bound address").to_string();
         let state = State {
             brokers: vec![("broker-a".to_owned(), address.clone())],

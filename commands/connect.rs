@@ -56,7 +56,14 @@ pub fn exit_of(error: &ClientError) -> Exit {
         ClientError::Refused {
             code: response::NO_PERMISSION,
             ..
-        } => Exit::Denied,
+        }
+        | ClientError::NoWritableQueue(_) => Exit::Denied,
+        ClientError::Send(failure)
+            if !failure.tries.is_empty()
+                && (failure.tries.iter()).all(|one| exit_of(&one.error) == Exit::Denied) =>
+        {
+            Exit::Denied
+        }
         ClientError::Refused {
             code: response::TOPIC_NOT_EXIST | response::SUBSCRIPTION_GROUP_NOT_EXIST,
             ..

@@ -159,6 +159,19 @@ pub fn or_dash<T: fmt::Display>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
+/// The text with a dot for each control character but those kept: a terminal obeys them, and messages are written by others.
+pub fn printable(text: &str, kept: &[char]) -> String {
+    text.chars()
+        .map(|letter| {
+            if letter.is_control() && !kept.contains(&letter) {
+                '·'
+            } else {
+                letter
+            }
+        })
+        .collect()
+}
+
 /// A number of things: `1 queue`, `2 queues`.
 pub fn count(number: u64, thing: &str) -> String {
     format!(
@@ -236,7 +249,7 @@ pub fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Strin
             }
         }));
     if io::stdout().is_terminal() {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_content_arrangement(arrangement(table.width()));
     }
     if colour_wanted() {
         table.enforce_styling();
@@ -257,6 +270,14 @@ pub fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Strin
         .map(|line| line.trim_end().to_owned())
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// Rows are broken to fit a terminal that says how wide it is; one that says 0 does not know.
+fn arrangement(width: Option<u16>) -> ContentArrangement {
+    match width {
+        None | Some(0) => ContentArrangement::Disabled,
+        Some(_) => ContentArrangement::Dynamic,
+    }
 }
 
 fn colour_wanted() -> bool {
@@ -353,6 +374,18 @@ mod tests {
         ];
         let text = table(&["TOPIC", ">QUEUES"], rows.into_iter());
         assert_eq!(text, "TOPIC   QUEUES\norders       8\na         1024");
+    }
+
+    #[test]
+    fn a_terminal_that_does_not_know_its_width_has_no_limit() {
+        assert!(matches!(arrangement(Some(0)), ContentArrangement::Disabled));
+        assert!(matches!(arrangement(Some(80)), ContentArrangement::Dynamic));
+    }
+
+    #[test]
+    fn control_characters_are_shown_as_dots() {
+        assert_eq!(printable("a\x1b[2J\u{9b}\n\té", &[]), "a·[2J···é");
+        assert_eq!(printable("a\x1b\n\té", &['\n', '\t']), "a·\n\té");
     }
 
     #[test]

@@ -186,6 +186,24 @@ struct JsonLine {
     flag: Option<i32>,
 }
 
+/// A key that RocketMQ keeps as one: in the property it is kept in, white space separates keys.
+pub fn parse_key(key: &str) -> Result<String, String> {
+    if key.contains(char::is_whitespace) {
+        return Err(format!("key {key:?}: a key holds no white space"));
+    }
+    Ok(key.to_owned())
+}
+
+/// What to do instead of giving a message a property of this name, where RocketMQ uses it itself.
+pub fn reserved(name: &str) -> Option<&'static str> {
+    match name {
+        property::KEYS => Some("keys are given with --key"),
+        property::TAGS => Some("the tag is given with --tag"),
+        name if ADDED_ON_THE_WAY.contains(&name) => Some("RocketMQ sets it itself"),
+        _ => None,
+    }
+}
+
 impl Draft {
     /// Reads one JSON line.
     pub fn from_json(line: &[u8]) -> Result<Draft, serde_json::Error> {
@@ -198,10 +216,14 @@ impl Draft {
             (Some(_), Some(_)) => return Err(bad_line("body and bodyBase64 are both there".to_owned())),
             (None, None) => return Err(bad_line("neither body nor bodyBase64".to_owned())),
         };
+        let keys = line.keys.unwrap_or_default();
+        keys.iter()
+            .try_for_each(|key| parse_key(key).map(drop))
+            .map_err(bad_line)?;
         let mut properties = line.properties.unwrap_or_default();
         properties.retain(|name, _| !ADDED_ON_THE_WAY.contains(&name.as_str()));
         Ok(Draft {
-            keys: line.keys.unwrap_or_default(),
+            keys,
             tag: line.tag,
             properties,
             body,
@@ -300,6 +322,15 @@ pub mod tests {
         assert!(error.contains("unknown field `tags`"), "{error}");
         assert!(Draft::from_json(b"{}").is_err());
         assert!(Draft::from_json(b"x").is_err());
+    }
+
+    #[test]
+    fn a_key_with_white_space_is_an_error_and_not_two_keys() {
+        let error = Draft::from_json(br#"{"body":"x","keys":["a b"]}"#).unwrap_err();
+        assert!(
+            error.to_string().contains("a key holds no white space"),
+            "{error}"
+        );
     }
 
     #[test]

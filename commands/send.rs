@@ -53,7 +53,7 @@ pub struct Send {
     #[arg(long, short = 't')]
     tag: Option<String>,
     /// Key to find the message by; may be given several times.
-    #[arg(long = "key", short = 'k', value_name = "KEY")]
+    #[arg(long = "key", short = 'k', value_name = "KEY", value_parser = record::parse_key)]
     keys: Vec<String>,
     /// Property of every message; may be given several times.
     #[arg(long = "header", short = 'H', value_name = "NAME=VALUE", value_parser = parse_header)]
@@ -83,6 +83,9 @@ pub struct Send {
 
 fn parse_header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    if let Some(instead) = record::reserved(name) {
+        return Err(format!("{name} is a property of RocketMQ's own: {instead}"));
+    }
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -217,6 +220,9 @@ impl Send {
 
 /// The one queue of a topic that is meant.
 fn find_queue(name: &QueueName, queues: Vec<MessageQueue>, topic: &str) -> Result<MessageQueue, Failure> {
+    if queues.is_empty() {
+        return Err(ClientError::NoWritableQueue(topic.to_owned()).into());
+    }
     let mut found: Vec<MessageQueue> = queues.into_iter().filter(|queue| name.is(queue)).collect();
     match found.len() {
         0 => Err(Failure::new(
@@ -581,14 +587,16 @@ impl Report {
                 self.unsafe_yet
             ));
         }
-        if let Some(Stopped::Hopeless(failure)) = self.stopped {
-            return Err(failure);
-        }
-        if interrupted {
-            return Ok(Exit::Interrupted);
-        }
         let some = self.acknowledged + self.oneway > 0;
-        match (self.unread, self.failed, some) {
+        let (hopeless, unread) = match self.stopped {
+            Some(Stopped::Interrupted) => return Ok(Exit::Interrupted),
+            Some(Stopped::Hopeless(failure)) => (Some(failure), self.unread),
+            None => (None, self.unread),
+        };
+        if !some && self.failed + self.blank == 0 && hopeless.is_none() && unread.is_none() {
+            output::note("nothing was sent: the input is empty");
+        }
+        match (hopeless.or(unread), self.failed, some) {
             (Some(failure), _, false) => Err(failure),
             (Some(failure), _, true) => {
                 failure.report();
@@ -640,4 +648,46 @@ fn bar(total: Total) -> ProgressBar {
         Total::Unknown => (ProgressBar::no_length(), "{spinner} {msg} ({per_sec})"),
     };
     bar.with_style(ProgressStyle::with_template(template).expect("the template is written here"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct CommandLine {
+        #[command(flatten)]
+        send: Send,
+    }
+
+    #[test]
+    fn a_first_failure_with_later_acknowledgements_is_partial() {
+        let line = CommandLine::parse_from(["send", "orders", "x", "--async"]);
+        let mut report = Report::new(&line.send, Format::Table, Total::Messages(2));
+        let failed = Outcome::Failed(ClientError::Unreachable {
+            address: "127.0.0.1:1".to_owned(),
+            cause: "refused".to_owned(),
+        });
+        let acknowledged = Outcome::Acknowledged {
+            result: SendResult {
+                status: SendStatus::Ok,
+                message_ids: Vec::new(),
+                offset_message_ids: Vec::new(),
+                queue: MessageQueue::new("orders", "broker-a", 0),
+                queue_offset: 0,
+            },
+            was_missing: false,
+        };
+        for outcome in [failed, acknowledged] {
+            let sent = Sent {
+                number: 1,
+                read_to: 0,
+                outcome,
+            };
+            report.add(sent).expect("nothing is printed");
+        }
+        assert_eq!(report.end().expect("some were acknowledged"), Exit::Partial);
+    }
 }

@@ -395,6 +395,15 @@ fn a_running_broker_shows_and_changes_its_configuration() {
     );
     config(&["noSuchKey"]).ends_with(4);
     config(&["aclEnable=true"]).ends_with(6);
+    let refused = config(&["fileReservedTime=abc"]).ends_with(2);
+    assert!(
+        refused
+            .stderr
+            .contains("fileReservedTime=abc: expected a whole number")
+            && !refused.stderr.contains("broker.properties"),
+        "{}",
+        refused.stderr
+    );
     let shown = server
         .rmq(&["broker", "show", "broker-a", "--json"])
         .ends_with(0)
@@ -423,4 +432,47 @@ fn a_reset_of_an_unknown_group_is_exit_4_and_shows_no_preview() {
             ran.stderr
         );
     }
+}
+
+#[test]
+fn one_queue_is_not_several_and_the_last_offset_is_one_that_is_there() {
+    let store = tempfile::tempdir().expect("a folder");
+    let server = Server::broker(store.path(), &[]);
+    let created = server.rmq(&["topic", "create", "t", "-q", "1"]).ends_with(0);
+    assert_eq!(created.stdout, "created t with 1 queue on broker-a\n");
+    let ran = server.rmq(&["msg", "show", "t/broker-a/0@9"]).ends_with(4);
+    assert!(ran.stderr.contains("the queue is empty"), "{}", ran.stderr);
+    for body in ["a", "b"] {
+        server.rmq(&["send", "t", body]).ends_with(0);
+    }
+    let ran = server.rmq(&["msg", "show", "t/broker-a/0@9"]).ends_with(4);
+    assert!(ran.stderr.contains("the queue holds 0 to 1"), "{}", ran.stderr);
+}
+
+#[test]
+fn control_characters_of_messages_do_not_reach_the_terminal() {
+    let store = tempfile::tempdir().expect("a folder");
+    let server = Server::broker(store.path(), &[]);
+    let esc = "x\u{1b}[2J";
+    let header = format!("note={esc}");
+    server
+        .rmq(&[
+            "send", "t", "body", "--tag", esc, "-k", "k", "-k", esc, "-H", &header,
+        ])
+        .ends_with(0);
+    let found = server.rmq(&["msg", "find", "t", "-k", "k"]).ends_with(0).stdout;
+    assert!(found.contains("k x·[2J") && !found.contains('\u{1b}'), "{found}");
+    let id = server
+        .rmq(&["msg", "find", "t", "-k", "k", "--json"])
+        .ends_with(0)
+        .json()[0]["offsetMsgId"]
+        .clone();
+    let shown = server
+        .rmq(&["msg", "show", id.as_str().expect("an id")])
+        .ends_with(0)
+        .stdout;
+    assert!(
+        shown.contains("note=x·[2J") && !shown.contains('\u{1b}'),
+        "{shown}"
+    );
 }

@@ -557,3 +557,48 @@ fn the_first_interrupt_says_which_commands_are_waited_for_and_the_second_ends_at
     terminal::signal(&consumer, rustix::process::Signal::INT);
     assert_eq!(wait(&mut consumer).code(), Some(130));
 }
+
+#[test]
+fn keys_and_properties_that_would_become_others_are_refused() {
+    let (_store, server) = server();
+    for (words, hint) in [
+        (["-k", "a b"], "a key holds no white space"),
+        (["-H", "KEYS=a"], "--key"),
+        (["-H", "TAGS=a"], "--tag"),
+        (["-H", "UNIQ_KEY=a"], "RocketMQ sets it itself"),
+        (["-H", "RETRY_TOPIC=a"], "RocketMQ sets it itself"),
+    ] {
+        let ran = server
+            .rmq(&[&["send", "orders", "x"], &words[..]].concat())
+            .ends_with(2);
+        assert!(ran.stderr.contains(hint), "{words:?}: {}", ran.stderr);
+    }
+    let lines = b"{\"body\":\"x\",\"keys\":[\"a b\"]}\n{\"body\":\"y\",\"keys\":[\"a\"]}\n";
+    let ran = server
+        .rmq_reading(&["send", "orders", "--jsonl"], lines)
+        .ends_with(3);
+    assert!(ran.stderr.contains("1 failed"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_topic_that_may_not_be_written_is_exit_6() {
+    let (_store, server) = server();
+    server
+        .rmq(&["topic", "create", "sealed", "--perm", "r"])
+        .ends_with(0);
+    server.rmq(&["send", "sealed", "x"]).ends_with(6);
+    server.rmq(&["send", "sealed", "x", "--queue", "0"]).ends_with(6);
+}
+
+#[test]
+fn nothing_to_send_is_said() {
+    let (_store, server) = server();
+    let ran = server
+        .rmq_reading(&["send", "orders", "--lines"], b"")
+        .ends_with(0);
+    assert!(
+        ran.stderr.contains("nothing was sent: the input is empty"),
+        "{}",
+        ran.stderr
+    );
+}

@@ -3,8 +3,10 @@
 mod terminal;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Stdio;
 
 use terminal::{Server, rmq};
 
@@ -232,4 +234,76 @@ fn a_broker_registers_with_a_name_server_of_its_own_process() {
     let ran = rmq(&["-n", &address, "consume", "orders", "--until-end"]).ends_with(0);
     assert_eq!(ran.stdout, "hello\n");
     assert_eq!(namesrv.stop().0.code(), Some(0));
+}
+
+#[test]
+fn a_store_that_cannot_be_made_is_named() {
+    let start = ["broker", "start", "--listen", "127.0.0.1:0", "--store"];
+    let ran = rmq(&[&start[..], &["/proc/nope"]].concat()).ends_with(1);
+    assert!(ran.stderr.contains("/proc/nope"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_ready_object_names_a_relative_store_from_the_root() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child = terminal::command(&[
+        "broker",
+        "start",
+        "--json",
+        "--listen",
+        "127.0.0.1:0",
+        "--store",
+        "here",
+    ])
+    .current_dir(folder.path())
+    .stdout(Stdio::piped())
+    .stderr(Stdio::null())
+    .spawn()
+    .expect("the binary runs");
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("stdout is a pipe");
+    BufReader::new(stdout)
+        .read_line(&mut line)
+        .expect("stdout is readable");
+    terminal::signal(&child, rustix::process::Signal::TERM);
+    terminal::wait(&mut child);
+    let ready: serde_json::Value = serde_json::from_str(&line).expect("the ready object");
+    let store = folder.path().canonicalize().expect("it is there").join("here");
+    assert_eq!(ready["store"].as_str(), Some(path(&store)));
+}
+
+#[test]
+fn names_that_no_topic_could_have_are_refused() {
+    let store = tempfile::tempdir().expect("a folder");
+    for name in ["a/b c", ""] {
+        let ran = rmq(&["broker", "start", "--store", path(store.path()), "--name", name]).ends_with(2);
+        assert!(ran.stderr.contains("--name"), "{}", ran.stderr);
+    }
+    let server = Server::broker(store.path(), &["--name", "host-1.example_a"]);
+    assert_eq!(server.text("name"), "host-1.example_a");
+}
+
+#[test]
+fn replication_that_is_not_built_is_said_or_refused_with_the_reason() {
+    let store = tempfile::tempdir().expect("a folder");
+    let slave = [
+        "broker",
+        "start",
+        "--store",
+        path(store.path()),
+        "--set",
+        "brokerId=1",
+    ];
+    let ran = rmq(&slave).ends_with(2);
+    assert!(
+        ran.stderr.contains("replication to slaves is not built yet"),
+        "{}",
+        ran.stderr
+    );
+    let server = Server::broker(store.path(), &["--set", "brokerRole=SYNC_MASTER"]);
+    let (_, stderr) = server.stop();
+    assert!(
+        stderr.contains("brokerRole=SYNC_MASTER is without effect here"),
+        "{stderr}"
+    );
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rmq::client::{Admin, BrokerAddress};
+use rmq::protocol::code::response;
 use rmq::protocol::properties;
 
 use crate::Common;
@@ -54,7 +55,10 @@ impl Config {
         for (broker, text) in &answers.good {
             print(broker, text, &wanted, common.format())?;
         }
-        Ok(answers.tell_failures())
+        let ended = answers.tell_failures();
+        let is_refused_value = answers.good.is_empty()
+            && (answers.failed.iter()).any(|(_, error)| error.code() == Some(response::INVALID_PARAMETER));
+        Ok(if is_refused_value { Exit::Usage } else { ended })
     }
 
     async fn brokers(&self, admin: &Admin) -> Result<Vec<BrokerAddress>, Failure> {

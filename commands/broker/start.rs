@@ -48,10 +48,10 @@ pub struct Given {
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
     /// Its name, shared by a master and its slaves [default: the host name up to its first dot].
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub name: Option<String>,
     /// Cluster it belongs to [default: DefaultCluster].
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub cluster: Option<String>,
     /// Address clients are told, where it is not the one listened on (brokerIP1).
     #[arg(long, value_name = "HOST[:PORT]")]
@@ -79,6 +79,7 @@ impl Start {
         let mut interrupts = Interrupts::catch()?;
         let configured = self.given.load(common.namesrv.as_deref())?;
         warn(&configured.settings);
+        config::unkept(&configured.settings).iter().for_each(output::note);
         let server = Server::start(configured, WhenTaken::Fail).await?;
         server.announce(common.format())?;
         let failure = tokio::select! {

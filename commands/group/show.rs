@@ -137,11 +137,9 @@ impl Shown {
             } else {
                 ""
             };
-            let (retries, queues) = (config.retry_max_times, config.retry_queue_nums);
-            facts.push((
-                broker,
-                format!("{enabled}{order}, {retries} retries in {queues} queues"),
-            ));
+            let queues = output::count(u64::from(config.retry_queue_nums.unsigned_abs()), "queue");
+            let retries = config.retry_max_times;
+            facts.push((broker, format!("{enabled}{order}, {retries} retries in {queues}")));
         }
         let expressions = self
             .subscriptions

@@ -8,7 +8,7 @@ use rmq::client::FoundMessages;
 
 use crate::Common;
 use crate::brokers;
-use crate::output::{self, Exit, Failure, Row, or_dash};
+use crate::output::{self, Exit, Failure, Row, or_dash, printable};
 use crate::positions::show_time;
 use crate::record::Record;
 
@@ -36,23 +36,25 @@ impl Row for Record {
             show_time(self.store_time),
             self.place(),
             self.attempt.to_string(),
-            or_dash(self.tag.as_ref()),
-            or_dash(Some(self.keys.join(" ")).filter(|keys| !keys.is_empty())),
-            or_dash(self.msg_id.as_ref()),
+            or_dash(self.tag.as_deref().map(cell)),
+            or_dash(Some(cell(&self.keys.join(" "))).filter(|keys| !keys.is_empty())),
+            or_dash(self.msg_id.as_deref().map(cell)),
             glimpse(&self.body),
         ]
     }
+}
+
+/// What a message says, as it may stand in a table.
+fn cell(text: &str) -> String {
+    printable(text, &[])
 }
 
 /// The begin of a body on one line.
 fn glimpse(body: &[u8]) -> String {
     const CHARACTERS_MAX: usize = 40;
     let text = String::from_utf8_lossy(body);
-    let mut glimpse: String = text
-        .chars()
-        .take(CHARACTERS_MAX)
-        .map(|letter| if letter.is_control() { '·' } else { letter })
-        .collect();
+    let begin: String = text.chars().take(CHARACTERS_MAX).collect();
+    let mut glimpse = cell(&begin);
     if text.chars().nth(CHARACTERS_MAX).is_some() {
         glimpse.push('…');
     }

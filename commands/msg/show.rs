@@ -1,12 +1,14 @@
 //! `rmq msg show`.
 
+use std::io::{self, IsTerminal};
+
 use rmq::client::{Admin, ClientError, FoundMessages, PullConsumer, ReceivedMessage};
 use rmq::protocol::message::parse_offset_message_id;
 use rmq::protocol::request::body::MessageQueue;
 
-use super::end;
+use super::{cell, end};
 use crate::Common;
-use crate::output::{self, Exit, Failure, Format, or_dash};
+use crate::output::{self, Exit, Failure, Format, or_dash, printable};
 use crate::positions::show_time;
 use crate::record::Record;
 
@@ -133,10 +135,11 @@ async fn at_place(common: &Common, queue: &MessageQueue, offset: u64) -> Result<
         .filter(|message| message.queue_offset == offset)
         .collect();
     if messages.is_empty() {
-        let what = format!(
-            "nothing at offset {offset}: the queue holds {} to {}",
-            pulled.min, pulled.max
-        );
+        let holds = match pulled.max.checked_sub(1) {
+            Some(last) if last >= pulled.min => format!("holds {} to {last}", pulled.min),
+            _ => "is empty".to_owned(),
+        };
+        let what = format!("nothing at offset {offset}: the queue {holds}");
         return Err(Failure::new(Exit::NotFound, what));
     }
     Ok(FoundMessages {
@@ -156,19 +159,23 @@ fn print(record: &Record) -> Result<(), Failure> {
         record,
         &[
             ("place", record.place()),
-            ("id", or_dash(record.msg_id.as_ref())),
+            ("id", or_dash(record.msg_id.as_deref().map(cell))),
             ("copy", record.offset_msg_id.clone()),
             ("stored", show_time(record.store_time)),
             ("born", show_time(record.born_time)),
-            ("tag", or_dash(record.tag.as_ref())),
-            ("keys", filled(record.keys.join(" "))),
+            ("tag", or_dash(record.tag.as_deref().map(cell))),
+            ("keys", filled(cell(&record.keys.join(" ")))),
             ("attempt", record.attempt.to_string()),
             ("flag", record.flag.to_string()),
-            ("properties", filled(properties.join(" "))),
+            ("properties", filled(cell(&properties.join(" ")))),
             ("body", format!("{} bytes", record.body.len())),
         ],
     )?;
-    output::line(format_args!("{}", String::from_utf8_lossy(&record.body)))
+    let body = String::from_utf8_lossy(&record.body);
+    if io::stdout().is_terminal() {
+        return output::line(format_args!("{}", printable(&body, &['\n', '\t'])));
+    }
+    output::line(format_args!("{body}"))
 }
 
 #[cfg(test)]

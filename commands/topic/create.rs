@@ -92,9 +92,9 @@ impl Create {
                 brokers: created,
             })?,
             Format::Table => output::line(format_args!(
-                "created {} with {} queues on {}",
+                "created {} with {} on {}",
                 self.topic,
-                self.queues,
+                output::count(u64::from(self.queues.unsigned_abs()), "queue"),
                 created.join(", ")
             ))?,
         }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::broker::admin::AdminOptions;
 use crate::broker::options::BrokerOptions;
 use crate::broker::refusal::Refusal;
+use crate::broker::topics::has_name_characters;
 use crate::protocol::request::body::DataVersion;
 use crate::protocol::settings::{self, BadSetting, Changed, Folders, Given, Settings};
 use crate::store::{DiskRatios, FlushMode, StoreOptions};
@@ -45,9 +46,18 @@ pub fn load(given: &Given<'_>, machine: &Machine) -> Result<Settings, BadSetting
     Ok(settings)
 }
 
-/// Where the store lies.
+/// Where the store lies, as an absolute path: it is shown to people in other folders.
 pub fn store_root(settings: &Settings, folders: &Folders) -> PathBuf {
-    folders.expand(settings.get("storePathRootDir"))
+    let root = folders.expand(settings.get("storePathRootDir"));
+    // Without a working folder the path as it was given is all there is.
+    std::path::absolute(&root).unwrap_or(root)
+}
+
+/// What was asked for and is not kept here, to be said at the start.
+pub fn unkept(settings: &Settings) -> Option<&'static str> {
+    (settings.get("brokerRole") == "SYNC_MASTER").then_some(
+        "brokerRole=SYNC_MASTER is without effect here: there are no replicas yet, a send waits for none",
+    )
 }
 
 /// Where the broker of this store keeps what request 25 changed.
@@ -157,6 +167,14 @@ pub fn store_options(settings: &Settings, folders: &Folders, store_host: SocketA
         },
         ..StoreOptions::default()
     }
+}
+
+/// A broker and its cluster give their names to topics; host names have dots.
+fn check_name(name: &str) -> Result<(), String> {
+    if has_name_characters(&name.replace('.', "")) {
+        return Ok(());
+    }
+    Err("expected letters, digits and any of _-|%.".to_owned())
 }
 
 fn check_single_folder(path: &str) -> Result<(), String> {

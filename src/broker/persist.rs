@@ -15,7 +15,7 @@ pub const GROUPS: &str = "subscriptionGroup.json";
 pub const OFFSETS: &str = "consumerOffset.json";
 pub const DELAY_OFFSETS: &str = "delayOffset.json";
 
-/// Why a table cannot be read.
+/// Why a table, or the folder of all, cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("{path}: {error}", path = path.display())]
@@ -32,9 +32,11 @@ pub struct ConfigFolder {
 
 impl ConfigFolder {
     /// The folder, created if it is missing.
-    pub fn open(path: PathBuf) -> io::Result<ConfigFolder> {
-        fs::create_dir_all(&path)?;
-        Ok(ConfigFolder { path })
+    pub fn open(path: PathBuf) -> Result<ConfigFolder, ConfigError> {
+        match fs::create_dir_all(&path) {
+            Ok(()) => Ok(ConfigFolder { path }),
+            Err(error) => Err(ConfigError::Io { path, error }),
+        }
     }
 
     /// Reads a table; `None` if neither the file nor its previous version exists. A damaged file is kept aside as

@@ -526,11 +526,16 @@ impl Settings {
                 (Change::Live, _) => changed.live.push(key.name),
                 (Change::Restart, _) => changed.at_restart.push(key.name),
             }
+            key.check(&assignment.value).map_err(|what| BadChange::Value {
+                key: key.name,
+                value: assignment.value.clone(),
+                what,
+            })?;
         }
         let mut settings = self.clone();
         settings
             .layer(&assignments, &Source::Saved(saved.into()))
-            .map_err(BadChange::Value)?;
+            .expect("every value was checked");
         *self = settings;
         Ok(changed)
     }
@@ -756,8 +761,12 @@ pub enum BadChange {
         key: String,
         nearest: Option<&'static str>,
     },
-    #[error(transparent)]
-    Value(BadSetting),
+    #[error("{key}={value}: {what}")]
+    Value {
+        key: &'static str,
+        value: String,
+        what: String,
+    },
 }
 
 impl BadChange {
@@ -766,7 +775,7 @@ impl BadChange {
         match self {
             BadChange::Text(_) => response::SYSTEM_ERROR,
             BadChange::BlackListed | BadChange::Fixed(_) => response::NO_PERMISSION,
-            BadChange::Unknown { .. } | BadChange::Value(_) => response::INVALID_PARAMETER,
+            BadChange::Unknown { .. } | BadChange::Value { .. } => response::INVALID_PARAMETER,
         }
     }
 }

@@ -4,7 +4,9 @@
 //! This is the only place that lists them. First those that do something, by subject; then those that do nothing here,
 //! by reason.
 
-use super::{check_addresses, check_queue_file, check_single_folder, delay_levels_ms, delete_hours};
+use super::{
+    check_addresses, check_name, check_queue_file, check_single_folder, delay_levels_ms, delete_hours,
+};
 use crate::protocol::settings::{Key, Kind};
 
 const LONG: Kind = Kind::Number {
@@ -15,6 +17,8 @@ const FLAG: Kind = Kind::Flag;
 const TEXT: Kind = Kind::Text;
 const DECIMAL: Kind = Kind::Decimal;
 const SECRET: Kind = Kind::Secret;
+/// What names of topics are made of, and dots.
+const NAME: Kind = Kind::Checked(check_name);
 const PORT: Kind = Kind::Number { min: 0, max: 65535 };
 /// Queues of one topic: an id must fit what clients and files can hold.
 const QUEUES_OF_TOPIC: Kind = Kind::Number { min: 1, max: 16384 };
@@ -58,9 +62,9 @@ const TRANSACTION: &str = "transactions are not built yet.";
 #[rustfmt::skip] // One key, one line.
 pub static KEYS: &[Key] = &[
     // Identity and addresses.
-    Key::applied("brokerClusterName", TEXT, "DefaultCluster", "Cluster this broker belongs to.").fixed(),
-    Key::applied("brokerName", TEXT, "", "Name of this master and its slaves; unset, the host name up to its first dot.").fixed(),
-    Key::applied("brokerId", number(0, 0), "0", "0 is the master; slaves are not built yet.").fixed(),
+    Key::applied("brokerClusterName", NAME, "DefaultCluster", "Cluster this broker belongs to.").fixed(),
+    Key::applied("brokerName", NAME, "", "Name of this master and its slaves; unset, the host name up to its first dot.").fixed(),
+    Key::applied("brokerId", LONG, "0", "0 is the master; slaves are not built yet.").refuse_all_but("0", REPLICATION).fixed(),
     Key::applied("brokerRole", Kind::Choice(&["ASYNC_MASTER", "SYNC_MASTER", "SLAVE"]), "ASYNC_MASTER", "Role of this broker; without slaves both kinds of master are the same.").refuse_value("SLAVE", REPLICATION).fixed(),
     Key::applied("bindAddress", TEXT, "0.0.0.0", "Address to listen on.").own("127.0.0.1").fixed(),
     Key::applied("listenPort", PORT, "10911", "Port to listen on; the fast port is two below it.").fixed(),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{OnceCell, mpsc, oneshot};
+use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 
 use super::error::ClientError;
 use super::options::ClientOptions;
@@ -39,9 +39,19 @@ pub struct Connections {
     incoming: Arc<Incoming>,
     /// One cell an address: whoever comes first connects, others wait for the same connection. Bounded by the addresses of
     /// routes and name servers.
-    pool: Mutex<HashMap<String, Arc<OnceCell<Link>>>>,
+    pool: Mutex<HashMap<String, Arc<Cell>>>,
+    /// Counts the connections that took the place of an ended one.
+    replaced: watch::Sender<u64>,
     name_servers: Mutex<NameServers>,
     closed: AtomicBool,
+}
+
+/// The place of one connection.
+#[derive(Default)]
+struct Cell {
+    link: OnceCell<Link>,
+    /// An earlier connection to the same address has ended.
+    replaces: bool,
 }
 
 /// A connection in use.
@@ -85,6 +95,7 @@ impl Connections {
             request_timeout: options.request_timeout,
             incoming: Arc::new(Incoming { sender }),
             pool: Mutex::default(),
+            replaced: watch::Sender::new(0),
             name_servers: Mutex::new(NameServers { addresses, chosen }),
             closed: AtomicBool::new(false),
         };
@@ -94,6 +105,11 @@ impl Connections {
     /// The timeout for questions.
     pub fn request_timeout(&self) -> Duration {
         self.request_timeout
+    }
+
+    /// Changes whenever a connection took the place of an ended one: its other end may have forgotten this client.
+    pub(super) fn replaced(&self) -> watch::Receiver<u64> {
+        self.replaced.subscribe()
     }
 
     /// The addresses of the name servers.
@@ -180,7 +196,7 @@ impl Connections {
     /// The connection in a cell, made if there is none. Whoever waits for another's attempt waits no longer than for its own.
     async fn link<'a>(
         &self,
-        cell: &'a OnceCell<Link>,
+        cell: &'a Cell,
         address: &str,
         timeout: Duration,
     ) -> Result<&'a Link, ClientError> {
@@ -188,7 +204,14 @@ impl Connections {
             return Err(ClientError::Closed);
         }
         let timeout = timeout.min(self.connect_timeout);
-        match tokio::time::timeout(timeout, cell.get_or_try_init(|| self.connect(address))).await {
+        let connecting = cell.link.get_or_try_init(|| async {
+            let link = self.connect(address).await?;
+            if cell.replaces {
+                self.replaced.send_modify(|count| *count += 1);
+            }
+            Ok(link)
+        });
+        match tokio::time::timeout(timeout, connecting).await {
             Ok(connected) => connected,
             Err(_) => Err(ClientError::Unreachable {
                 address: address.to_owned(),
@@ -198,17 +221,19 @@ impl Connections {
     }
 
     /// The cell of an address; a fresh one if the connection in it has ended.
-    fn cell(&self, address: &str) -> Arc<OnceCell<Link>> {
+    fn cell(&self, address: &str) -> Arc<Cell> {
         let mut pool = self.pool.lock().expect("no panic under this lock");
-        let ended = |cell: &Arc<OnceCell<Link>>| cell.get().is_some_and(|link| link.peer.is_closed());
-        match pool.get(address).filter(|cell| !ended(cell)) {
-            Some(cell) => cell.clone(),
-            None => {
-                let cell = Arc::new(OnceCell::new());
-                pool.insert(address.to_owned(), cell.clone());
-                cell
-            }
+        let ended = |cell: &Arc<Cell>| cell.link.get().is_some_and(|link| link.peer.is_closed());
+        let before = pool.get(address);
+        if let Some(cell) = before.filter(|cell| !ended(cell)) {
+            return cell.clone();
         }
+        let cell = Arc::new(Cell {
+            replaces: before.is_some(),
+            ..Cell::default()
+        });
+        pool.insert(address.to_owned(), cell.clone());
+        cell
     }
 
     async fn connect(&self, address: &str) -> Result<Link, ClientError> {
@@ -240,7 +265,7 @@ impl Connections {
             .lock()
             .expect("no panic under this lock")
             .remove(address);
-        if let Some(link) = cell.as_ref().and_then(|cell| cell.get()) {
+        if let Some(link) = cell.as_ref().and_then(|cell| cell.link.get()) {
             link.peer.close();
         }
     }
@@ -250,7 +275,7 @@ impl Connections {
         self.closed.store(true, Ordering::Release);
         let pool = std::mem::take(&mut *self.pool.lock().expect("no panic under this lock"));
         pool.values()
-            .filter_map(|cell| cell.get())
+            .filter_map(|cell| cell.link.get())
             .for_each(|link| link.peer.close());
     }
 }

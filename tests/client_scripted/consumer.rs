@@ -467,6 +467,29 @@ async fn an_unanswered_commit_is_sent_again() {
 }
 
 #[tokio::test]
+async fn a_broker_that_crashed_learns_again_who_is_there_and_how_far() {
+    let server = Server::start().await.topic("T", 2);
+    let rarely = |mut options: ConsumerOptions| {
+        options.client.heartbeat_interval = Duration::from_secs(3600);
+        options.rebalance_interval = Duration::from_secs(3600);
+        options
+    };
+    let (one, seen) = accepting(rarely(options(&server))).await;
+    server.put("T", 0, &[], "a");
+    server.put("T", 1, &[], "b");
+    let all_is_saved = |server: &Server| (0..2).all(|id| server.committed("G", "T", id) == Some(1));
+    server.until("both are done", all_is_saved).await;
+    server.crash();
+    server
+        .until("it is a member", |server| {
+            server.members("G").contains(one.client_id())
+        })
+        .await;
+    server.until("the offsets are back", all_is_saved).await;
+    assert_eq!(seen.all().len(), 2, "nothing came twice");
+}
+
+#[tokio::test]
 async fn a_notified_member_divides_the_queues_at_once() {
     let server = Server::start().await.topic("T", 1);
     let hours = Duration::from_secs(3600);

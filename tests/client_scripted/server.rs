@@ -185,6 +185,16 @@ impl Server {
         })
     }
 
+    /// Forgets members, locks and commits and ends all connections, as a broker that crashed.
+    pub fn crash(&self) {
+        self.state(|state| {
+            state.members.clear();
+            state.locks.clear();
+            state.committed.clear();
+        });
+        self.peers().iter().for_each(|peer| peer.close());
+    }
+
     /// Waits until the server has seen what makes this true.
     pub async fn until(&self, what: &str, mut holds: impl FnMut(&Server) -> bool) {
         let mut changed = self.world.changed.subscribe();

@@ -63,7 +63,8 @@ pub(super) async fn keep_locked(member: Arc<Membership>) {
         .await;
 }
 
-async fn renew(member: &Membership) {
+/// Asks again for the locks of the owned queues.
+pub(super) async fn renew(member: &Membership) {
     let _turn = member.lock_turn.acquire().await;
     let mut owned = member.owned();
     owned.retain(|owned| owned.stage() == Stage::Active);

@@ -17,6 +17,7 @@ pub(in crate::client) mod pulling;
 mod queue;
 mod rebalance;
 mod requests;
+mod returning;
 pub(in crate::client) mod subscription;
 mod tallies;
 mod window;
@@ -179,6 +180,7 @@ impl PushConsumer {
         tokio::spawn(requests::answer_brokers(member.clone(), requests));
         tokio::spawn(rebalance::keep_balanced(member.clone()));
         tokio::spawn(keep_saved(member.clone()));
+        tokio::spawn(returning::keep_known(member.clone()));
         if member.needs_lock() {
             tokio::spawn(locks::keep_locked(member.clone()));
         }
@@ -461,9 +463,14 @@ impl Membership {
     }
 
     async fn save_offsets(&self) {
+        self.offsets.save(self.done()).await;
+    }
+
+    /// How far it is in each queue it owns.
+    fn done(&self) -> Vec<(MessageQueue, u64)> {
         let owned = self.owned();
         let active = owned.iter().filter(|owned| owned.stage() == Stage::Active);
-        let offsets = active.map(|owned| (owned.queue.clone(), owned.window(|window| window.committable())));
-        self.offsets.save(offsets.collect()).await;
+        let done = active.map(|owned| (owned.queue.clone(), owned.window(|window| window.committable())));
+        done.collect()
     }
 }

@@ -26,6 +26,14 @@ pub(super) struct Offsets {
     saved: Mutex<HashMap<MessageQueue, u64>>,
 }
 
+/// Which commits go out.
+#[derive(Clone, Copy)]
+enum Direction {
+    Any,
+    /// Only what is ahead of what the broker knows.
+    Forward,
+}
+
 enum Place {
     Broker(Arc<Presence>),
     /// One permit: one writer of the file at a time.
@@ -82,19 +90,38 @@ impl Offsets {
             return;
         }
         match &self.place {
-            Place::Broker(presence) => self.save_at_brokers(presence, moved).await,
+            Place::Broker(presence) => self.save_at_brokers(presence, moved, Direction::Any).await,
             Place::File(file, writer) => self.save_in_file(file, writer, moved).await,
         }
     }
 
-    async fn save_at_brokers(&self, presence: &Arc<Presence>, moved: Vec<(MessageQueue, u64)>) {
+    /// Saves offsets again at brokers that know less, as one that crashed does. Where the broker knows more, another member
+    /// went on meanwhile.
+    pub async fn save_again(&self, offsets: Vec<(MessageQueue, u64)>) {
+        if let Place::Broker(presence) = &self.place {
+            self.save_at_brokers(presence, offsets, Direction::Forward).await;
+        }
+    }
+
+    async fn save_at_brokers(
+        &self,
+        presence: &Arc<Presence>,
+        offsets: Vec<(MessageQueue, u64)>,
+        direction: Direction,
+    ) {
         let mut commits = JoinSet::new();
-        for (queue, offset) in moved {
+        for (queue, offset) in offsets {
             if commits.len() == COMMITS_MAX {
                 self.note_saved(commits.join_next().await);
             }
             let (presence, group) = (presence.clone(), self.group.clone());
-            commits.spawn(async move { (update(&presence, &group, &queue, offset).await, queue, offset) });
+            commits.spawn(async move {
+                let done = match direction {
+                    Direction::Any => update(&presence, &group, &queue, offset).await,
+                    Direction::Forward => advance(&presence, &group, &queue, offset).await,
+                };
+                (done, queue, offset)
+            });
         }
         while let Some(commit) = commits.join_next().await {
             self.note_saved(Some(commit));
@@ -166,6 +193,19 @@ pub(in crate::client) async fn query(
         .header()
         .map_err(|bad| ClientError::bad_field(&address, bad))?;
     Ok(u64::try_from(reply.offset).ok())
+}
+
+/// Stores a group's offset at the broker unless it knows as much.
+async fn advance(
+    presence: &Presence,
+    group: &str,
+    queue: &MessageQueue,
+    offset: u64,
+) -> Result<(), ClientError> {
+    match query(presence, group, queue).await? {
+        Some(known) if known >= offset => Ok(()),
+        _ => update(presence, group, queue, offset).await,
+    }
 }
 
 /// Stores a group's offset at the broker.

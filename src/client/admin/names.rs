@@ -6,6 +6,7 @@ use super::{Admin, NAME_SERVER, text};
 use crate::client::error::ClientError;
 use crate::client::routes;
 use crate::protocol::code::{request, response};
+use crate::protocol::fields::BadField;
 use crate::protocol::frame::Frame;
 use crate::protocol::request::body::{KvTable, TopicList};
 use crate::protocol::request::namesrv::{
@@ -127,42 +128,39 @@ impl Admin {
 
     /// Takes the write permission from all topics of a broker (205), at every name server; how many topics that were.
     pub async fn wipe_write_permission(&self, broker_name: &str) -> Result<i32, ClientError> {
-        let header = BrokerNameRequest {
-            broker_name: broker_name.to_owned(),
-        };
-        let mut count = 0;
-        for address in self.name_servers() {
-            let answer = self
-                .ask(
-                    &address,
-                    Frame::request(request::WIPE_WRITE_PERM_OF_BROKER, &header),
-                )
-                .await?;
-            let reply: WipeWritePermReply = answer
-                .header()
-                .map_err(|bad| ClientError::bad_field(&address, bad))?;
-            count = count.max(reply.wipe_topic_count);
-        }
-        Ok(count)
+        self.change_write_permission(request::WIPE_WRITE_PERM_OF_BROKER, broker_name, |answer| {
+            answer
+                .header::<WipeWritePermReply>()
+                .map(|reply| reply.wipe_topic_count)
+        })
+        .await
     }
 
     /// Gives it back (327).
     pub async fn add_write_permission(&self, broker_name: &str) -> Result<i32, ClientError> {
+        self.change_write_permission(request::ADD_WRITE_PERM_OF_BROKER, broker_name, |answer| {
+            answer
+                .header::<AddWritePermReply>()
+                .map(|reply| reply.add_topic_count)
+        })
+        .await
+    }
+
+    /// Asks every name server; the largest number of topics that one of them changed.
+    async fn change_write_permission(
+        &self,
+        code: i32,
+        broker_name: &str,
+        changed: fn(&Frame) -> Result<i32, BadField>,
+    ) -> Result<i32, ClientError> {
         let header = BrokerNameRequest {
             broker_name: broker_name.to_owned(),
         };
         let mut count = 0;
         for address in self.name_servers() {
-            let answer = self
-                .ask(
-                    &address,
-                    Frame::request(request::ADD_WRITE_PERM_OF_BROKER, &header),
-                )
-                .await?;
-            let reply: AddWritePermReply = answer
-                .header()
-                .map_err(|bad| ClientError::bad_field(&address, bad))?;
-            count = count.max(reply.add_topic_count);
+            let answer = self.ask(&address, Frame::request(code, &header)).await?;
+            let topics = changed(&answer).map_err(|bad| ClientError::bad_field(&address, bad))?;
+            count = count.max(topics);
         }
         Ok(count)
     }
